@@ -1,0 +1,132 @@
+//! What may stand in a coupon's log.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Admission, Place};
+use crate::{
+    clock::Timestamp,
+    ids::{CommandId, CouponCode, MemberId, RequestId},
+};
+
+/// One record of a partition, read and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where it stands.
+    pub place: Place,
+    /// When the broker appended it (`LogAppendTime`).
+    pub at: Timestamp,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a record says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// A member asks for a coupon.
+    Request(Request),
+    /// An operator defines a coupon.
+    Define(Define),
+    /// An operator changes a coupon's rules.
+    Change(Change),
+    /// An operator cancels a request.
+    Cancel(Cancel),
+    /// A record that cannot be used, but whose request id can be read: that id is final, too.
+    Unusable(Unusable),
+}
+
+impl Body {
+    /// The coupon that the record is about.
+    #[must_use]
+    pub const fn coupon(&self) -> &CouponCode {
+        match self {
+            Self::Request(body) => &body.coupon,
+            Self::Define(body) => &body.coupon,
+            Self::Change(body) => &body.coupon,
+            Self::Cancel(body) => &body.coupon,
+            Self::Unusable(body) => &body.coupon,
+        }
+    }
+}
+
+/// A member asks for a coupon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Its id.
+    pub id: RequestId,
+    /// The coupon.
+    pub coupon: CouponCode,
+    /// Who asks.
+    pub member: MemberId,
+    /// Signed by a gateway as admitted by the gate: judged by duplicate, end and stock only.
+    pub admitted: bool,
+}
+
+/// An operator defines a coupon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Define {
+    /// The command's id.
+    pub id: CommandId,
+    /// The new coupon.
+    pub coupon: CouponCode,
+    /// Who defines it.
+    pub actor: String,
+    /// A name for people.
+    pub name: String,
+    /// Who judges a request first.
+    pub admission: Admission,
+    /// Seats in all; at least 0.
+    pub total: i64,
+    /// Requests before this moment are refused.
+    pub opens_at: Option<Timestamp>,
+    /// Requests at or after this moment are refused.
+    pub closes_at: Option<Timestamp>,
+}
+
+/// An operator changes a coupon's rules; what is `None` stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The command's id.
+    pub id: CommandId,
+    /// The coupon.
+    pub coupon: CouponCode,
+    /// Who changes it.
+    pub actor: String,
+    /// A new name.
+    pub name: Option<String>,
+    /// A new number of seats.
+    pub total: Option<i64>,
+    /// A new opening time; `Some(None)` takes the bound away.
+    pub opens_at: Option<Option<Timestamp>>,
+    /// A new closing time; `Some(None)` takes the bound away.
+    pub closes_at: Option<Option<Timestamp>>,
+    /// Pause or resume.
+    pub paused: Option<bool>,
+    /// End it, for good.
+    pub end: bool,
+}
+
+/// An operator cancels a request that is not decided yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// The command's id.
+    pub id: CommandId,
+    /// The coupon.
+    pub coupon: CouponCode,
+    /// Who cancels.
+    pub actor: String,
+    /// Whose request it is.
+    pub member: MemberId,
+    /// The request.
+    pub request: RequestId,
+}
+
+/// A record that cannot be used, but whose coupon and request id can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// The request's id.
+    pub id: RequestId,
+    /// The coupon it names.
+    pub coupon: CouponCode,
+    /// The member it names, where that is a valid id.
+    pub member: Option<MemberId>,
+}
