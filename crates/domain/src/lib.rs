@@ -6,3 +6,4 @@
 pub mod clock;
 pub mod coupon;
 pub mod ids;
+pub mod secret;
