@@ -1,0 +1,27 @@
+//! The Redis gate: a fast guess in front of the log, which alone decides.
+//!
+//! Every write goes through one of the scripts in `lua/`, and each of them first asks the server for its run id: a gate that
+//! was opened under another one is *cold* and gives no answers, because a restart may have brought an old file back.
+//!
+//! | script | by | does nothing unless |
+//! | --- | --- | --- |
+//! | reserve | gateway | the gate is open under this run id |
+//! | release | the call that reserved | nobody was handed that reservation since |
+//! | settle | settler | it starts at the gate's cursor (else it gets that cursor back) |
+//! | `begin_load` | reconciler | the gate is cold |
+//! | load, open | reconciler | its token is still there, and the run id is the one it began under |
+//! | `pending_older_than` | reconciler | the gate is open under this run id |
+
+mod connection;
+mod error;
+mod gate;
+pub mod keys;
+mod maintain;
+mod reply;
+mod script;
+mod settings;
+
+pub use error::{ErrorKind, GateError};
+pub use gate::{Gate, GateRules, RESERVE_MEMBERS_MAX, Reserve, SETTLE_ITEMS_MAX, Settle, SettleItem, SettleKind};
+pub use maintain::{GateState, GateStatus, LOAD_MEMBERS_MAX, LoadToken, PENDING_PAGE_MAX, PendingReservation};
+pub use settings::RedisSettings;
