@@ -1,0 +1,259 @@
+//! Records as bytes: borrowed views, and batches that hold many records in one allocation.
+//!
+//! A consumer reads tens of thousands of records a second; with eight headers each, an allocation per header would cost
+//! more than the decision. A batch therefore keeps all bytes in one arena and hands out views.
+
+use crate::{names, trace::TraceParent};
+
+/// A range of bytes in an arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl Span {
+    /// Appends `bytes` to the arena and returns where they are.
+    pub(crate) fn push(arena: &mut Vec<u8>, bytes: &[u8]) -> Self {
+        let start = arena.len();
+        arena.extend_from_slice(bytes);
+        Self { start, end: arena.len() }
+    }
+
+    pub(crate) fn of(self, arena: &[u8]) -> &[u8] {
+        arena.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+/// Where one header's name and value are in an arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeaderSpan {
+    pub(crate) name: Span,
+    pub(crate) value: Option<Span>,
+}
+
+/// The headers of one record, in their order.
+#[derive(Clone, Copy)]
+pub struct Headers<'a> {
+    arena: &'a [u8],
+    spans: &'a [HeaderSpan],
+}
+
+impl<'a> Headers<'a> {
+    /// No headers at all, as foreign producers send.
+    pub const NONE: Headers<'static> = Headers { arena: &[], spans: &[] };
+
+    pub(crate) const fn new(arena: &'a [u8], spans: &'a [HeaderSpan]) -> Self {
+        Self { arena, spans }
+    }
+
+    /// How many headers there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The value of the *first* header of that name; a header without a value counts as empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'a [u8]> {
+        let found = self.spans.iter().find(|span| span.name.of(self.arena) == name.as_bytes())?;
+        Some(found.value.map_or(&[][..], |value| value.of(self.arena)))
+    }
+
+    /// The value of the first header of that name, if it is UTF-8.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&'a str> {
+        self.get(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// All headers in their order.
+    #[must_use]
+    pub fn iter(&self) -> HeaderIter<'a> {
+        HeaderIter { arena: self.arena, spans: self.spans.iter() }
+    }
+}
+
+impl<'a> IntoIterator for Headers<'a> {
+    type Item = (&'a str, Option<&'a [u8]>);
+    type IntoIter = HeaderIter<'a>;
+    fn into_iter(self) -> HeaderIter<'a> {
+        self.iter()
+    }
+}
+
+impl std::fmt::Debug for Headers<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter().map(|(name, value)| (name, value.map(String::from_utf8_lossy)))).finish()
+    }
+}
+
+/// Headers one after another: name and value.
+#[derive(Debug, Clone)]
+pub struct HeaderIter<'a> {
+    arena: &'a [u8],
+    spans: std::slice::Iter<'a, HeaderSpan>,
+}
+
+impl<'a> Iterator for HeaderIter<'a> {
+    type Item = (&'a str, Option<&'a [u8]>);
+    fn next(&mut self) -> Option<Self::Item> {
+        let span = self.spans.next()?;
+        // Names are taken as &str when they enter an arena, so this never falls back.
+        let name = std::str::from_utf8(span.name.of(self.arena)).unwrap_or_default();
+        Some((name, span.value.map(|value| value.of(self.arena))))
+    }
+}
+
+/// One record as it stands in the log, borrowed from whoever holds the bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct RawRecord<'a> {
+    /// The partition.
+    pub partition: i32,
+    /// The offset in it.
+    pub offset: i64,
+    /// The broker's append time, in milliseconds since the epoch; -1 if the topic has none.
+    pub timestamp_ms: i64,
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The value.
+    pub value: Option<&'a [u8]>,
+    /// The headers.
+    pub headers: Headers<'a>,
+}
+
+impl RawRecord<'_> {
+    /// Where it stands.
+    #[must_use]
+    pub const fn place(&self) -> domain::coupon::Place {
+        domain::coupon::Place { partition: self.partition, offset: self.offset }
+    }
+
+    /// Its trace context, if it carries a valid one.
+    #[must_use]
+    pub fn trace_parent(&self) -> Option<TraceParent> {
+        self.headers.text(names::TRACEPARENT).and_then(|text| text.parse().ok())
+    }
+
+    /// How many bytes key, value and headers have together.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum();
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + headers
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    partition: i32,
+    offset: i64,
+    timestamp_ms: i64,
+    key: Option<Span>,
+    value: Option<Span>,
+    headers: (usize, usize),
+}
+
+/// Many records in one arena: two or three allocations for a whole batch.
+#[derive(Debug, Clone, Default)]
+pub struct RecordBatch {
+    arena: Vec<u8>,
+    spans: Vec<HeaderSpan>,
+    entries: Vec<Entry>,
+}
+
+impl RecordBatch {
+    /// An empty batch.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { arena: Vec::new(), spans: Vec::new(), entries: Vec::new() }
+    }
+
+    /// Copies a record into the batch.
+    pub fn push<'h>(
+        &mut self,
+        (partition, offset, timestamp_ms): (i32, i64, i64),
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = (&'h str, Option<&'h [u8]>)>,
+    ) {
+        let key = key.map(|key| Span::push(&mut self.arena, key));
+        let value = value.map(|value| Span::push(&mut self.arena, value));
+        let first = self.spans.len();
+        for (name, value) in headers {
+            let name = Span::push(&mut self.arena, name.as_bytes());
+            let value = value.map(|value| Span::push(&mut self.arena, value));
+            self.spans.push(HeaderSpan { name, value });
+        }
+        self.entries.push(Entry { partition, offset, timestamp_ms, key, value, headers: (first, self.spans.len()) });
+    }
+
+    /// Copies a record into the batch from another place.
+    pub fn push_raw(&mut self, raw: &RawRecord<'_>) {
+        self.push((raw.partition, raw.offset, raw.timestamp_ms), raw.key, raw.value, raw.headers);
+    }
+
+    /// How many records it holds.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many bytes of keys, values and headers it holds.
+    #[must_use]
+    pub const fn size_bytes(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Empties it and keeps its memory for the next batch.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.spans.clear();
+        self.entries.clear();
+    }
+
+    /// The record at `index`, in the order of pushing.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<RawRecord<'_>> {
+        self.entries.get(index).map(|entry| self.view(entry))
+    }
+
+    /// The first record.
+    #[must_use]
+    pub fn first(&self) -> Option<RawRecord<'_>> {
+        self.get(0)
+    }
+
+    /// The last record.
+    #[must_use]
+    pub fn last(&self) -> Option<RawRecord<'_>> {
+        self.entries.last().map(|entry| self.view(entry))
+    }
+
+    /// All records in the order of pushing.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = RawRecord<'_>> + ExactSizeIterator {
+        self.entries.iter().map(|entry| self.view(entry))
+    }
+
+    fn view(&self, entry: &Entry) -> RawRecord<'_> {
+        let (from, to) = entry.headers;
+        RawRecord {
+            partition: entry.partition,
+            offset: entry.offset,
+            timestamp_ms: entry.timestamp_ms,
+            key: entry.key.map(|span| span.of(&self.arena)),
+            value: entry.value.map(|span| span.of(&self.arena)),
+            headers: Headers::new(&self.arena, self.spans.get(from..to).unwrap_or_default()),
+        }
+    }
+}
