@@ -1,0 +1,107 @@
+//! Real servers: they start, die by kill -9 with what they hold, and come back.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use stack::{
+    Kafka, Lifetime, Postgres, Redis, kafka, ports,
+    postgres::Durability,
+    process::{Identity, wait_until},
+};
+
+/// A folder that the account of PostgreSQL can enter.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+#[test]
+fn postgres_keeps_what_was_committed_before_kill_9() {
+    let folder = folder();
+    let mut server = Postgres::start(&folder.path().join("pg"), ports::free().unwrap(), Durability::Full, Lifetime::Owned).unwrap();
+    server.psql("trueup", "CREATE TABLE kept(n int); INSERT INTO kept VALUES (42)").unwrap();
+    server.kill();
+    assert!(server.psql("trueup", "SELECT 1").is_err());
+    server.restart().unwrap();
+    assert_eq!(server.psql("trueup", "SELECT n FROM kept").unwrap(), "42");
+}
+
+#[test]
+fn redis_comes_back_with_its_append_only_file() {
+    let folder = folder();
+    let mut server = Redis::start(folder.path(), ports::free().unwrap(), Lifetime::Owned).unwrap();
+    let ask = |port: u16, command: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.write_all(command.as_bytes()).unwrap();
+        let mut answer = [0u8; 64];
+        let n = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(answer.get(..n).unwrap()).into_owned()
+    };
+    assert_eq!(ask(server.port(), "SET kept 42\r\n"), "+OK\r\n");
+    server.restart().unwrap();
+    assert_eq!(ask(server.port(), "GET kept\r\n"), "$2\r\n42\r\n");
+    assert!(ask(server.port(), "CONFIG GET maxmemory-policy\r\n").contains("noeviction"));
+}
+
+#[test]
+fn kafka_keeps_its_log_over_kill_9_and_makes_no_topic_by_accident() {
+    let folder = folder();
+    let mut broker = Kafka::start(folder.path(), ports::free().unwrap(), ports::free().unwrap(), Lifetime::Owned).unwrap();
+    let topics = |broker: &Kafka, arguments: &[&str]| {
+        let mut command = kafka::tool("org.apache.kafka.tools.TopicCommand").unwrap();
+        let output = command.args(["--bootstrap-server", &broker.brokers()]).args(arguments).stdin(Stdio::null()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    topics(&broker, &["--create", "--topic", "kept", "--partitions", "3"]);
+    broker.kill();
+    broker.restart().unwrap();
+    assert_eq!(topics(&broker, &["--list"]).trim(), "kept");
+}
+
+#[test]
+fn an_owned_server_dies_when_its_owner_is_killed() {
+    // The owner is this test binary again, told by the environment to start a Redis and then to stand still.
+    let folder = folder();
+    let port = ports::free().unwrap();
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "owner_of_a_redis", "--nocapture"])
+        .env("STACK_TEST_OWNER", folder.path())
+        .env("STACK_TEST_PORT", port.to_string())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert!(wait_until(Duration::from_secs(15), || stack::redis::answers(port)));
+    let (pid, _) = ports::holder(port).unwrap();
+    let server = Identity::of(pid).unwrap();
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    assert!(server.wait_gone(Duration::from_secs(10)), "the server outlived its owner");
+}
+
+/// Not a test of its own: the owner that [`an_owned_server_dies_when_its_owner_is_killed`] kills.
+#[test]
+fn owner_of_a_redis() {
+    let Some(folder) = std::env::var_os("STACK_TEST_OWNER") else { return };
+    let port = std::env::var("STACK_TEST_PORT").unwrap().parse().unwrap();
+    let _server = Redis::start(folder.as_ref(), port, Lifetime::Owned).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_recycled_pid_is_not_signalled() {
+    let mine = Identity::of(std::process::id()).unwrap();
+    let other = Identity { started_ticks: mine.started_ticks + 1, ..mine };
+    assert!(!other.is_running());
+    other.signal(rustix::process::Signal::KILL);
+    assert!(mine.is_running());
+}
