@@ -1,0 +1,59 @@
+# Two targets do everything on a fresh machine: `make run` and `make test`.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test up down status logs drill audit bench tools build fmt lint contracts
+
+LOCAL := $(or $(TRUEUP_LOCAL),$(CURDIR)/.local)
+STACK_BIN := target/release/trueup-stack
+CARGO_BINS := -p trueup -p stack -p coupon-gateway -p issue-consumer -p reconciler
+ENV := set -a; . $(LOCAL)/trueup.env; set +a;
+
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@echo
+	@echo '  make run ONCE=1 MEMBERS=5000 SEATS=100   ends by itself; the exit status is the verdict'
+	@echo '  make drill CODE=my-coupon MEMBERS=1000   a drill on a running stack'
+	@echo '  POSTGRES_PORT=25432 make up              another port; see trueup-stack --help for all'
+
+run: build ## Start everything, drill two coupons, audit them; stays up until Ctrl-C (ONCE=1: ends by itself)
+	@$(STACK_BIN) run $(if $(ONCE),--once)
+
+test: tools ## Everything that CI runs: format, lints, docs, contracts, licences, all tests on real servers
+	@deploy/local/test.sh
+
+up: build ## Start servers and services
+	@$(STACK_BIN) up
+
+down: ## End them; no process is left
+	@if [ -x $(STACK_BIN) ]; then $(STACK_BIN) down; else echo 'nothing is built, so nothing runs'; fi
+
+status: ## What runs
+	@$(STACK_BIN) status
+
+logs: ## The end of the logs (NAME=issue-consumer-1 for one)
+	@$(STACK_BIN) logs $(NAME)
+
+drill: up ## Send a drill to CODE
+	@$(ENV) target/release/trueup drill $(or $(CODE),$(error say which: make drill CODE=my-coupon)) --members $(or $(MEMBERS),20000)
+
+audit: up ## Prove CODE: fold the log again and compare
+	@$(ENV) target/release/trueup audit $(or $(CODE),$(error say which: make audit CODE=my-coupon))
+
+bench: tools build ## Ratios against ceilings measured in the same run, into docs/benchmarks.md
+	@cargo build --release -p bench
+	@target/release/trueup-bench
+
+tools: ## Install what is missing: Debian packages (as root), Kafka's jars, buf
+	@deploy/local/install.sh
+
+build: tools ## Build the release binaries
+	@echo '→ release binaries (3 to 5 minutes the first time)'
+	@cargo build --release $(CARGO_BINS)
+
+fmt: ## Format Rust and protobuf
+	@cargo fmt --all
+	@$(LOCAL)/tools/bin/buf format -w proto
+
+lint: ## Clippy with all warnings denied
+	@cargo clippy --workspace --all-targets -- -D warnings

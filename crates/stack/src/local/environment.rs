@@ -1,0 +1,94 @@
+//! The settings of the services of a local run, with secrets that are made once for each checkout.
+
+use std::{collections::BTreeMap, fmt::Write, fs, io::{Read, Write as _}, os::unix::fs::OpenOptionsExt, path::PathBuf};
+
+use anyhow::{Context, Result};
+use stack::paths;
+
+use super::ports::Ports;
+
+/// The names of secrets in the environment file.
+const SECRETS: [&str; 3] = ["TRUEUP__KEYS__LOG_SIGNING", "COUPON_GATEWAY__KEYS__TICKET", "TRUEUP__ADMIN__TOKEN"];
+
+/// Every setting of every part, by the name of its variable.
+#[derive(Debug, Clone)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Settings for `ports`, with the secrets of `.local/trueup.env`, which is written anew (and made on first use).
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn load(ports: &Ports) -> Result<Self> {
+        let path = path()?;
+        let old = fs::read_to_string(&path).unwrap_or_default();
+        let mut all = BTreeMap::new();
+        for name in SECRETS {
+            let kept = old.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            all.insert(name.to_owned(), kept.map_or_else(secret, |value| Ok(value.to_owned()))?);
+        }
+        add_shared(&mut all, ports);
+        let environment = Self(all);
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        file.write_all(environment.shell_lines().as_bytes())?;
+        Ok(environment)
+    }
+
+    /// All settings as `NAME=value` lines.
+    #[must_use]
+    pub fn shell_lines(&self) -> String {
+        self.0.iter().fold(String::new(), |mut lines, (name, value)| {
+            let _ = writeln!(lines, "{name}={value}");
+            lines
+        })
+    }
+
+    /// All settings, with `additions` of one process.
+    #[must_use]
+    pub fn with(&self, additions: &[(&str, String)]) -> BTreeMap<String, String> {
+        let mut all = self.0.clone();
+        all.extend(additions.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        all
+    }
+}
+
+/// The environment file: `set -a; . .local/trueup.env` makes `trueup` work by hand.
+///
+/// # Errors
+/// `.local` cannot be made.
+pub fn path() -> Result<PathBuf> {
+    Ok(paths::local()?.join("trueup.env"))
+}
+
+fn add_shared(all: &mut BTreeMap<String, String>, ports: &Ports) {
+    let get = |all: &BTreeMap<String, String>, name: &str| all.get(name).cloned().unwrap_or_default();
+    let log_key = get(all, "TRUEUP__KEYS__LOG_SIGNING");
+    let admin = get(all, "TRUEUP__ADMIN__TOKEN");
+    for service in ["COUPON_GATEWAY", "ISSUE_CONSUMER", "RECONCILER", "TRUEUP"] {
+        let mut set = |name: &str, value: String| all.insert(format!("{service}__{name}"), value);
+        set("KAFKA__BROKERS", format!("127.0.0.1:{}", ports.kafka));
+        set("POSTGRES__URL", format!("postgres://trueup@127.0.0.1:{}/trueup", ports.postgres));
+        set("REDIS__URL", format!("redis://127.0.0.1:{}/", ports.redis));
+        set("KEYS__LOG_SIGNING", log_key.clone());
+    }
+    let gateways: Vec<String> = ports.gateways.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
+    all.insert("TRUEUP__GATEWAYS".to_owned(), gateways.join(","));
+    all.insert("COUPON_GATEWAY__IDENTITY__MODE".to_owned(), "none".to_owned());
+    all.insert("COUPON_GATEWAY__ADMIN__TOKENS".to_owned(), format!("local-operator:{admin}"));
+}
+
+/// 256 random bits from the operating system, in hexadecimal.
+fn secret() -> Result<String> {
+    let mut bytes = [0u8; 32];
+    fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("cannot read /dev/urandom")?;
+    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}

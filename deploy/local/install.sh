@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Installs what Trueup needs and does not find. Quick when all is there; running it twice is harmless.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+local_dir=${TRUEUP_LOCAL:-$PWD/.local}
+mkdir -p "$local_dir"
+
+say() { printf '→ %s\n' "$*"; }
+
+# --- Debian packages -----------------------------------------------------------------------------------------------
+packages=()
+have() { command -v "$1" >/dev/null 2>&1; }
+need() { have "$1" || packages+=("$2"); }
+if [ "${STACK:-}" != docker ]; then
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || need initdb postgresql
+  need redis-server redis-server
+  need java openjdk-17-jdk-headless
+  need mvn maven
+fi
+need kcat kcat
+need wrk wrk
+need npm npm
+need gcc build-essential
+need pkg-config pkg-config
+if have pkg-config; then pkg-config --exists openssl || packages+=(libssl-dev); else packages+=(libssl-dev); fi
+[ -e /usr/include/zlib.h ] || packages+=(zlib1g-dev)
+
+if [ ${#packages[@]} -gt 0 ]; then
+  if [ "$(id -u)" = 0 ] && have apt-get; then
+    say "Debian packages: ${packages[*]}"
+    # Debian starts a server of its own with some packages; ours are private, so forbid it.
+    printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d.trueup
+    chmod +x /usr/sbin/policy-rc.d.trueup
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+      mv /usr/sbin/policy-rc.d.trueup /usr/sbin/policy-rc.d
+      trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    else
+      rm -f /usr/sbin/policy-rc.d.trueup
+    fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >"$local_dir/apt.log" 2>&1 ||
+      { tail -20 "$local_dir/apt.log"; exit 1; }
+  else
+    printf 'error: these packages are missing; install them and run this again:\n  sudo apt-get install -y %s\n' "${packages[*]}" >&2
+    exit 1
+  fi
+fi
+have cargo || { echo 'error: Rust is missing; install it by rustup, then run this again' >&2; exit 1; }
+
+# --- Apache Kafka --------------------------------------------------------------------------------------------------
+if [ "${STACK:-}" != docker ] && [ ! -e "$local_dir/kafka/libs/kafka_2.13-4.1.0.jar" ]; then
+  say 'Apache Kafka 4.1.0 (54 MB of jars, by Maven)'
+  rm -rf "$local_dir/kafka/libs.part"
+  mvn -q -B -f deploy/local/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$local_dir/kafka/libs.part"
+  mkdir -p "$local_dir/kafka"
+  mv "$local_dir/kafka/libs.part" "$local_dir/kafka/libs"
+fi
+
+# --- buf ------------------------------------------------------------------------------------------------------------
+buf_version=1.75.0
+if [ "$("$local_dir/tools/bin/buf" --version 2>/dev/null)" != "$buf_version" ]; then
+  say "buf $buf_version (checks of the contracts, by npm)"
+  npm install --silent --no-audit --no-fund --prefix "$local_dir/tools" "@bufbuild/buf@$buf_version" >/dev/null
+  mkdir -p "$local_dir/tools/bin"
+  ln -sf ../node_modules/.bin/buf "$local_dir/tools/bin/buf"
+fi

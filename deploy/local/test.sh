@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Everything that CI runs, cheapest first. Called by `make test`, which has installed the tools.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+tools=${TRUEUP_LOCAL:-$PWD/.local}/tools
+export PATH="$tools/bin:$PATH"
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+if [ -n "${CI:-}" ]; then export CARGO_INCREMENTAL=0; fi
+
+step() { printf '\n→ %s (%s s so far)\n' "$*" "$SECONDS"; }
+
+step 'format'
+cargo fmt --all --check
+
+step 'contracts: format, lint, no breaking change against the committed baseline'
+buf format -d --exit-code proto
+buf lint proto
+buf breaking proto --against proto/baseline.binpb
+
+if [ ! -x "$tools/bin/cargo-deny" ]; then
+  step 'cargo-deny (built once, about 4 minutes)'
+  cargo install cargo-deny --version 0.18.9 --locked --quiet --root "$tools"
+fi
+step 'bans, licences, sources'
+cargo deny --log-level error check bans licenses sources
+
+step 'clippy'
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+step 'documentation'
+RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
+
+step 'binaries that tests start'
+cargo build --workspace --bins --quiet
+
+step 'tests'
+cargo test --workspace
