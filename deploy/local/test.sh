@@ -19,7 +19,7 @@ buf breaking proto --against proto/baseline.binpb
 
 if [ ! -x "$tools/bin/cargo-deny" ]; then
   step 'cargo-deny (built once, about 4 minutes)'
-  cargo install cargo-deny --version 0.18.9 --locked --quiet --root "$tools"
+  cargo install cargo-deny --version 0.20.2 --locked --quiet --root "$tools"
 fi
 step 'bans, licences, sources'
 cargo deny --log-level error check bans licenses sources

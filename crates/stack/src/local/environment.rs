@@ -15,10 +15,10 @@ const SECRETS: [&str; 3] = ["TRUEUP__KEYS__LOG_SIGNING", "COUPON_GATEWAY__KEYS__
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Settings for `ports`, with the secrets of `.local/trueup.env`, which is written anew (and made on first use).
+    /// Settings for `ports`, with the secrets of `.local/trueup.env`; new secrets where there are none yet.
     ///
     /// # Errors
-    /// The file cannot be read or written.
+    /// `.local` cannot be made.
     pub fn load(ports: &Ports) -> Result<Self> {
         let path = path()?;
         let old = fs::read_to_string(&path).unwrap_or_default();
@@ -28,7 +28,15 @@ impl Environment {
             all.insert(name.to_owned(), kept.map_or_else(secret, |value| Ok(value.to_owned()))?);
         }
         add_shared(&mut all, ports);
-        let environment = Self(all);
+        Ok(Self(all))
+    }
+
+    /// Writes the environment file, readable by its owner only.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save(&self) -> Result<()> {
+        let path = path()?;
         let mut file = fs::OpenOptions::new()
             .create(true)
             .write(true)
@@ -36,8 +44,8 @@ impl Environment {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("cannot write {}", path.display()))?;
-        file.write_all(environment.shell_lines().as_bytes())?;
-        Ok(environment)
+        file.write_all(self.shell_lines().as_bytes())?;
+        Ok(())
     }
 
     /// All settings as `NAME=value` lines.

@@ -23,6 +23,7 @@ struct Service {
 /// # Errors
 /// A taken port, a missing program, or a part that does not come up; the message says what to do.
 pub fn up(ports: &Ports, environment: &Environment, services: bool) -> Result<()> {
+    environment.save()?;
     start_servers(ports)?;
     if services {
         start_services(ports, environment)?;
