@@ -35,21 +35,21 @@ impl Encoded {
     }
 
     /// Adds a header at the end.
-    pub fn push_header(&mut self, name: &str, value: Option<&[u8]>) {
-        let name = Span::push(&mut self.arena, name.as_bytes());
+    pub fn push_header(&mut self, name: &[u8], value: Option<&[u8]>) {
+        let name = Span::push(&mut self.arena, name);
         let value = value.map(|value| Span::push(&mut self.arena, value));
         self.headers.push(HeaderSpan { name, value });
     }
 
     /// Adds a header with a text at the end.
     pub fn push_text(&mut self, name: &str, value: &str) {
-        self.push_header(name, Some(value.as_bytes()));
+        self.push_header(name.as_bytes(), Some(value.as_bytes()));
     }
 
     /// Takes away every header for which `keep` says no.
-    pub fn retain_headers(&mut self, keep: impl Fn(&str) -> bool) {
+    pub fn retain_headers(&mut self, keep: impl Fn(&[u8]) -> bool) {
         let arena = &self.arena;
-        self.headers.retain(|span| std::str::from_utf8(span.name.of(arena)).is_ok_and(&keep));
+        self.headers.retain(|span| keep(span.name.of(arena)));
     }
 
     /// The key.

@@ -32,10 +32,10 @@ pub(crate) fn seal(
     sealed.push_text(names::CE_ID, event_id);
     sealed.push_text(names::CE_TYPE, event_type);
     sealed.push_text(names::CE_SOURCE, envelope.source);
-    sealed.push_header(names::CE_TIME, Some(&time::rfc3339_ms(envelope.time)));
+    sealed.push_header(names::CE_TIME.as_bytes(), Some(&time::rfc3339_ms(envelope.time)));
     sealed.push_text(names::CONTENT_TYPE, names::PROTOBUF);
     if let Some(trace) = envelope.trace_parent {
-        sealed.push_header(names::TRACEPARENT, Some(&trace.to_bytes()));
+        sealed.push_header(names::TRACEPARENT.as_bytes(), Some(&trace.to_bytes()));
     }
     if let Some(log_key) = sign {
         sealed.push_text(names::SIGNATURE, &log_key.sign(event_type, event_id, key.as_bytes(), &value));

@@ -80,7 +80,7 @@ impl<'a> Headers<'a> {
 }
 
 impl<'a> IntoIterator for Headers<'a> {
-    type Item = (&'a str, Option<&'a [u8]>);
+    type Item = (&'a [u8], Option<&'a [u8]>);
     type IntoIter = HeaderIter<'a>;
     fn into_iter(self) -> HeaderIter<'a> {
         self.iter()
@@ -89,11 +89,14 @@ impl<'a> IntoIterator for Headers<'a> {
 
 impl std::fmt::Debug for Headers<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_map().entries(self.iter().map(|(name, value)| (name, value.map(String::from_utf8_lossy)))).finish()
+        let readable = |(name, value): (&'_ [u8], Option<&'_ [u8]>)| {
+            (String::from_utf8_lossy(name).into_owned(), value.map(|value| String::from_utf8_lossy(value).into_owned()))
+        };
+        f.debug_map().entries(self.iter().map(readable)).finish()
     }
 }
 
-/// Headers one after another: name and value.
+/// Headers one after another: name and value. Names are bytes: a foreign producer may write what is no UTF-8.
 #[derive(Debug, Clone)]
 pub struct HeaderIter<'a> {
     arena: &'a [u8],
@@ -101,12 +104,10 @@ pub struct HeaderIter<'a> {
 }
 
 impl<'a> Iterator for HeaderIter<'a> {
-    type Item = (&'a str, Option<&'a [u8]>);
+    type Item = (&'a [u8], Option<&'a [u8]>);
     fn next(&mut self) -> Option<Self::Item> {
         let span = self.spans.next()?;
-        // Names are taken as &str when they enter an arena, so this never falls back.
-        let name = std::str::from_utf8(span.name.of(self.arena)).unwrap_or_default();
-        Some((name, span.value.map(|value| value.of(self.arena))))
+        Some((span.name.of(self.arena), span.value.map(|value| value.of(self.arena))))
     }
 }
 
@@ -179,17 +180,24 @@ impl RecordBatch {
         (partition, offset, timestamp_ms): (i32, i64, i64),
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: impl IntoIterator<Item = (&'h str, Option<&'h [u8]>)>,
+        headers: impl IntoIterator<Item = (&'h [u8], Option<&'h [u8]>)>,
     ) {
         let key = key.map(|key| Span::push(&mut self.arena, key));
         let value = value.map(|value| Span::push(&mut self.arena, value));
         let first = self.spans.len();
+        self.entries.push(Entry { partition, offset, timestamp_ms, key, value, headers: (first, first) });
         for (name, value) in headers {
-            let name = Span::push(&mut self.arena, name.as_bytes());
-            let value = value.map(|value| Span::push(&mut self.arena, value));
-            self.spans.push(HeaderSpan { name, value });
+            self.push_header(name, value);
         }
-        self.entries.push(Entry { partition, offset, timestamp_ms, key, value, headers: (first, self.spans.len()) });
+    }
+
+    /// Adds a header to the record that was pushed last; without one, nothing happens.
+    pub fn push_header(&mut self, name: &[u8], value: Option<&[u8]>) {
+        let Some(last) = self.entries.last_mut() else { return };
+        let name = Span::push(&mut self.arena, name);
+        let value = value.map(|value| Span::push(&mut self.arena, value));
+        self.spans.push(HeaderSpan { name, value });
+        last.headers.1 = self.spans.len();
     }
 
     /// Copies a record into the batch from another place.

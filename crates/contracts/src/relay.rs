@@ -97,7 +97,7 @@ pub fn forwarded(raw: &RawRecord<'_>, request: Option<RequestId>) -> Encoded {
         copy.push_text(names::REQUEST_ID, &id.to_string());
     }
     if raw.headers.text(names::ORIGIN).and_then(parse_place).is_none() {
-        copy.retain_headers(|name| name != names::ORIGIN);
+        copy.retain_headers(|name| name != names::ORIGIN.as_bytes());
         copy.push_text(names::ORIGIN, &raw.place().to_string());
     }
     copy
@@ -107,7 +107,9 @@ pub fn forwarded(raw: &RawRecord<'_>, request: Option<RequestId>) -> Encoded {
 #[must_use]
 pub fn dead_letter(raw: &RawRecord<'_>, cause: Cause, detail: &str) -> Encoded {
     let mut copy = Encoded::copy_of(raw);
-    copy.retain_headers(|name| ![names::CAUSE, names::CAUSE_DETAIL, names::PLACE, names::ORIGIN].contains(&name));
+    copy.retain_headers(|name| {
+        ![names::CAUSE, names::CAUSE_DETAIL, names::PLACE, names::ORIGIN].iter().any(|own| own.as_bytes() == name)
+    });
     copy.push_text(names::CAUSE, cause.as_str());
     copy.push_text(names::CAUSE_DETAIL, &shortened(detail));
     copy.push_text(names::PLACE, &raw.place().to_string());

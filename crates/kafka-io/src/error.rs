@@ -1,0 +1,115 @@
+//! What can go wrong, with the kind that picks the policy.
+
+use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// It may pass: try again with back-off.
+    Transient,
+    /// Too much at once: slow down.
+    Saturation,
+    /// This record or request can never work.
+    Data,
+    /// Nothing will work until somebody acts.
+    Fatal,
+}
+
+/// An error of the Kafka client, outside of publishing.
+#[derive(Debug, thiserror::Error)]
+pub enum KafkaIoError {
+    /// The client's settings are refused.
+    #[error("kafka settings: {0}")]
+    Settings(String),
+    /// The topic is not there.
+    #[error("topic `{0}` does not exist; create it with `trueup topics create`")]
+    NoSuchTopic(String),
+    /// The position is before the log's start or after its end. Nothing is skipped silently.
+    #[error("partition {partition}: the position is outside of the log ({detail})")]
+    OutOfRange {
+        /// The partition.
+        partition: i32,
+        /// What the client said.
+        detail: String,
+    },
+    /// The group's coordinator or the broker fenced this consumer off.
+    #[error("this consumer was fenced off: {0}")]
+    Fenced(String),
+    /// A client call failed.
+    #[error("{what}: {source}")]
+    Client {
+        /// What was tried.
+        what: &'static str,
+        /// What the client said.
+        #[source]
+        source: KafkaError,
+    },
+    /// A blocking task of the runtime was cancelled or panicked.
+    #[error("the runtime gave up a task: {0}")]
+    Runtime(String),
+}
+
+impl KafkaIoError {
+    pub(crate) fn client(what: &'static str) -> impl FnOnce(KafkaError) -> Self {
+        move |source| Self::Client { what, source }
+    }
+
+    /// The kind that picks the policy.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Settings(_) | Self::OutOfRange { .. } | Self::Fenced(_) => ErrorKind::Fatal,
+            // A topic may just be on its way; a service that starts before the set-up job should wait for it.
+            Self::NoSuchTopic(_) | Self::Runtime(_) => ErrorKind::Transient,
+            Self::Client { source, .. } => match source.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::QueueFull) => ErrorKind::Saturation,
+                Some(
+                    RDKafkaErrorCode::Fatal
+                    | RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::GroupAuthorizationFailed
+                    | RDKafkaErrorCode::ClusterAuthorizationFailed,
+                ) => ErrorKind::Fatal,
+                Some(
+                    RDKafkaErrorCode::InvalidPartitions
+                    | RDKafkaErrorCode::InvalidReplicationFactor
+                    | RDKafkaErrorCode::InvalidConfig
+                    | RDKafkaErrorCode::InvalidTopic
+                    | RDKafkaErrorCode::PolicyViolation,
+                ) => ErrorKind::Data,
+                _ => ErrorKind::Transient,
+            },
+        }
+    }
+}
+
+/// Why a record was not acknowledged, and what that means for whoever asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// It did not reach a broker and never will: whatever was reserved for it can be released.
+    #[error("refused before it could reach a broker: {0}")]
+    Refused(String),
+    /// It may or may not be in the log: nothing that depends on it may be undone.
+    #[error("it is not known whether the broker has it: {0}")]
+    Unknown(String),
+    /// The producer cannot go on; this record did not reach a broker. A new producer or a restart is needed.
+    #[error("the producer failed for good: {0}")]
+    Fatal(String),
+}
+
+impl PublishError {
+    /// Whether the record may be in the log nevertheless.
+    #[must_use]
+    pub const fn may_be_persisted(&self) -> bool {
+        matches!(self, Self::Unknown(_))
+    }
+
+    /// A short name for metrics: `refused`, `unknown`, `fatal`.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Unknown(_) => "unknown",
+            Self::Fatal(_) => "fatal",
+        }
+    }
+}
