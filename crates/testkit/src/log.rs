@@ -1,0 +1,39 @@
+//! Keys, envelopes and reading back what is in the log.
+
+use contracts::{Envelope, LogKey, RecordBatch};
+use domain::clock::Timestamp;
+use kafka_io::{KafkaSettings, LogClient, LogReader};
+
+/// The secret that signs commands in tests.
+pub const LOG_SECRET: &str = "a-log-secret-that-only-tests-know";
+
+/// An envelope for records that tests write.
+pub const ENVELOPE: Envelope<'static> =
+    Envelope { source: "/trueup/test", time: Timestamp::from_unix_ms(1_714_554_000_000), trace_parent: None };
+
+/// The key of [`LOG_SECRET`].
+///
+/// # Panics
+/// Never: the secret is long enough.
+#[must_use]
+pub fn log_key() -> LogKey {
+    LogKey::parse(LOG_SECRET).expect("a log key")
+}
+
+/// Every record of a partition, from its start to its end.
+///
+/// # Panics
+/// The log cannot be read.
+pub async fn read_all(settings: &KafkaSettings, topic: &str, partition: i32) -> RecordBatch {
+    const RECORDS_PER_BATCH: usize = 10_000;
+    let client = LogClient::new(settings).expect("a log client");
+    let marks = client.watermarks(topic, partition).await.expect("watermarks");
+    let mut reader = LogReader::open(settings, topic, partition, marks.low, marks.high).expect("a reader");
+    let mut all = RecordBatch::new();
+    while let Some(batch) = reader.next_batch(RECORDS_PER_BATCH).await.expect("records") {
+        for raw in batch.iter() {
+            all.push_raw(&raw);
+        }
+    }
+    all
+}
