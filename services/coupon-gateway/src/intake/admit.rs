@@ -1,0 +1,245 @@
+//! What happens to a request for a coupon: refused here, reserved, appended.
+
+use actix_web::HttpResponse;
+use contracts::{Envelope, encode_request};
+use domain::{
+    coupon::{Admission, LedgerRow, Outcome, Place, Request},
+    ids::RequestId,
+};
+use redis_io::Reserve;
+
+use super::{
+    NoGate,
+    answer::{self, Accepted},
+    handler::Asked,
+};
+use crate::{
+    append::NotAppended,
+    coupons::{CouponView, Outside, SoldOut},
+    error::ApiError,
+    find::Found,
+    state::SOURCE,
+    worker::Worker,
+};
+
+/// How a request goes into the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    request: RequestId,
+    /// Signed as admitted by the gate.
+    admitted: bool,
+    /// This very call made the reservation, so it may take it back.
+    reserved_here: bool,
+}
+
+/// Takes a request through to its answer.
+///
+/// # Errors
+/// What the member is told instead of 202.
+pub async fn admit(worker: &Worker, view: &CouponView, asked: &Asked) -> Result<HttpResponse, ApiError> {
+    let app = &worker.app;
+    let now = app.clock.now();
+    let fresh = app.coupons.is_fresh(now);
+    let outside = if fresh { view.outside(now, app.settings.coupons.clock_skew_ms) } else { None };
+    let queued = view.coupon.admission == Admission::Queued;
+    if let Some(outside) = outside
+        // The window and pause of a reserved coupon are judged by the gate, whose clock counts; the end is final.
+        && (queued || outside == Outside::Ended)
+    {
+        return existing_or(worker, view, asked, false, view.outside_error(outside)).await;
+    }
+    if let Some(sold_out) = view.sold_out.as_ref().filter(|_| fresh)
+        && let Some(response) = from_memory(worker, view, sold_out, asked).await?
+    {
+        return Ok(response);
+    }
+    if !app.log_is_up() {
+        return Err(ApiError::LogUnavailable);
+    }
+    if queued {
+        return append(worker, view, asked, Entry { request: asked.request, admitted: false, reserved_here: false }).await;
+    }
+    through_gate(worker, view, asked, outside).await
+}
+
+/// Answers "sold out" from memory, unless the request may exist or its member may hold an issue. None: go on.
+async fn from_memory(
+    worker: &Worker,
+    view: &CouponView,
+    sold_out: &SoldOut,
+    asked: &Asked,
+) -> Result<Option<HttpResponse>, ApiError> {
+    let app = &worker.app;
+    let holder = sold_out.holders.contains(app.fingerprinter.of(&asked.member));
+    if !holder && !asked.keyed {
+        app.metrics.sold_out_here.increment(1);
+        app.metrics.refused_sold_out();
+        return Ok(Some(answer::sold_out(&sold_out.body)));
+    }
+    if let Some(response) = existing(worker, view, asked, false).await? {
+        return Ok(Some(response));
+    }
+    // A queued coupon's holder is told by the log that he has it; else the ledger holds every request that exists.
+    let queued = view.coupon.admission == Admission::Queued;
+    if sold_out.all_decided && !(queued && holder) {
+        return Err(ApiError::SoldOut(view.coupon.code.clone()));
+    }
+    Ok(None)
+}
+
+/// The request as the ledger has it: by its key, or of a reserved coupon the issue that its member holds.
+///
+/// `gate_knows`: the gate just said that the member holds nothing, so only a key can name a request that exists.
+async fn existing(
+    worker: &Worker,
+    view: &CouponView,
+    asked: &Asked,
+    gate_knows: bool,
+) -> Result<Option<HttpResponse>, ApiError> {
+    let coupon = &view.coupon;
+    if asked.keyed
+        && let Found::Decided(row) = worker.find.request(&coupon.code, asked.request, coupon.partition).await?
+        // Another member's request has another id; this only guards against a foreign one that was chosen on purpose.
+        && row.member.as_ref() == Some(&asked.member)
+    {
+        return Ok(Some(decided(worker, view, asked, &row)));
+    }
+    if coupon.admission == Admission::Reserved
+        && !gate_knows
+        && let Some(row) = worker.find.member(&coupon.code, &asked.member).await?
+        && matches!(row.outcome, Outcome::Issued { .. })
+    {
+        return Ok(Some(decided(worker, view, asked, &row)));
+    }
+    Ok(None)
+}
+
+/// A refusal is never the answer to a request that exists.
+async fn existing_or(
+    worker: &Worker,
+    view: &CouponView,
+    asked: &Asked,
+    gate_knows: bool,
+    refusal: ApiError,
+) -> Result<HttpResponse, ApiError> {
+    match existing(worker, view, asked, gate_knows).await? {
+        Some(response) => Ok(response),
+        None => Err(refusal),
+    }
+}
+
+fn decided(worker: &Worker, view: &CouponView, asked: &Asked, row: &LedgerRow) -> HttpResponse {
+    let what = Accepted {
+        request: row.request,
+        coupon: &view.coupon.code,
+        member: &asked.member,
+        place: row.place,
+        ahead: 0,
+        row: Some(row),
+    };
+    answer::accepted(&what, &worker.app.tickets, asked.trace)
+}
+
+async fn through_gate(
+    worker: &Worker,
+    view: &CouponView,
+    asked: &Asked,
+    outside: Option<Outside>,
+) -> Result<HttpResponse, ApiError> {
+    let coupon = &view.coupon;
+    let unsigned = Entry { request: asked.request, admitted: false, reserved_here: false };
+    match worker.gate.reserve(&coupon.code, &asked.member, asked.request).await {
+        Ok(Reserve::Reserved) => {
+            append(worker, view, asked, Entry { request: asked.request, admitted: true, reserved_here: true }).await
+        }
+        Ok(Reserve::Pending(pending)) => again(worker, view, asked, pending).await,
+        Ok(Reserve::Issued) => match existing(worker, view, asked, false).await? {
+            Some(response) => Ok(response),
+            // Redis names a holder whom the ledger does not know. Only the log can tell.
+            None => append(worker, view, asked, unsigned).await,
+        },
+        Ok(refusal) => {
+            let code = coupon.code.clone();
+            let refusal = match refusal {
+                Reserve::NotOpen { opens_at } => ApiError::NotOpen { coupon: code, opens_at },
+                Reserve::Closed => ApiError::Closed { coupon: code, closes_at: coupon.closes_at },
+                Reserve::Paused => ApiError::Paused(code),
+                Reserve::Ended => ApiError::Ended(code),
+                _ => ApiError::SoldOut(code),
+            };
+            existing_or(worker, view, asked, true, refusal).await
+        }
+        Err(NoGate::Full) => Err(ApiError::Overloaded("requests wait for the gate already")),
+        Err(NoGate::Down) if !view.queued_when_cold => Err(ApiError::GateUnavailable),
+        Err(NoGate::Down) => {
+            if let Some(outside) = outside {
+                return existing_or(worker, view, asked, false, view.outside_error(outside)).await;
+            }
+            worker.app.metrics.fallbacks.increment(1);
+            append(worker, view, asked, unsigned).await
+        }
+    }
+}
+
+/// The member has a reservation: his request may or may not be in the log. If this process saw it acknowledged, it is
+/// there; else it is published again, which the log takes for the same.
+async fn again(
+    worker: &Worker,
+    view: &CouponView,
+    asked: &Asked,
+    existing: RequestId,
+) -> Result<HttpResponse, ApiError> {
+    if let Some((request, place)) = worker.app.recent.get(&view.coupon.code, &asked.member)
+        && request == existing
+    {
+        return Ok(appended(worker, view, asked, request, place));
+    }
+    append(worker, view, asked, Entry { request: existing, admitted: true, reserved_here: false }).await
+}
+
+async fn append(worker: &Worker, view: &CouponView, asked: &Asked, entry: Entry) -> Result<HttpResponse, ApiError> {
+    let app = &worker.app;
+    let coupon = &view.coupon;
+    let request = Request {
+        id: entry.request,
+        coupon: coupon.code.clone(),
+        member: asked.member.clone(),
+        admitted: entry.admitted,
+    };
+    let envelope = Envelope { source: SOURCE, time: app.clock.now(), trace_parent: Some(asked.trace) };
+    let record = encode_request(&request, None, &app.log_key, &envelope);
+    match app.append_by(coupon.partition, &record, Some(&worker.mailbox)).await {
+        Ok(place) => {
+            app.recent.put(&coupon.code, &asked.member, entry.request, place);
+            Ok(appended(worker, view, asked, entry.request, place))
+        }
+        Err(NotAppended::Refused) => {
+            if entry.reserved_here {
+                release(worker, asked, coupon.code.clone()).await;
+            }
+            Err(ApiError::LogUnavailable)
+        }
+        Err(NotAppended::Unknown) => Err(ApiError::AppendUnknown { request_id: entry.request }),
+    }
+}
+
+fn appended(worker: &Worker, view: &CouponView, asked: &Asked, request: RequestId, place: Place) -> HttpResponse {
+    let ahead = view.ahead(place.offset);
+    let what = Accepted { request, coupon: &view.coupon.code, member: &asked.member, place, ahead, row: None };
+    answer::accepted(&what, &worker.app.tickets, asked.trace)
+}
+
+/// Takes the reservation back at once. If that fails, the reconciler publishes it, and the member gets his seat.
+async fn release(worker: &Worker, asked: &Asked, coupon: domain::ids::CouponCode) {
+    let app = &worker.app;
+    match worker.gate.release(&coupon, &asked.member, asked.request).await {
+        Ok(released) => {
+            app.metrics.released.increment(1);
+            tracing::info!(couponCode = %coupon, memberId = %asked.member, released, "rollback done");
+        }
+        Err(error) => {
+            app.metrics.release_failures.increment(1);
+            tracing::error!(couponCode = %coupon, memberId = %asked.member, %error, "rollback failed");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! From the HTTP request to what is asked: every check that needs nobody else.
+
+use std::{rc::Rc, time::Instant};
+
+use actix_web::{
+    HttpMessage, HttpRequest, HttpResponse, ResponseError,
+    http::header::{self, HeaderName},
+    web::{Bytes, BytesMut, Payload},
+};
+use contracts::TraceParent;
+use domain::ids::{MemberId, RequestId};
+use futures::StreamExt;
+
+use super::{admit, body};
+use crate::{error::ApiError, path, trace, worker::Worker};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const JSON: &str = "application/json";
+
+/// Who asks, under which id, in which trace.
+#[derive(Debug)]
+pub struct Asked {
+    /// Who asks.
+    pub member: MemberId,
+    /// The request's id.
+    pub request: RequestId,
+    /// The id was derived from a key that the client chose: the request may exist already.
+    pub keyed: bool,
+    /// The trace.
+    pub trace: TraceParent,
+}
+
+/// Takes a request for a coupon.
+pub async fn post(worker: Rc<Worker>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let app = &worker.app;
+    let started = Instant::now();
+    let answer = async {
+        let _in_flight = app.in_flight.enter().ok_or(ApiError::Overloaded("coupon requests are in progress already"))?;
+        take(&worker, &request, payload).await
+    };
+    match answer.await {
+        Ok(response) => {
+            if response.status().as_u16() == 202 {
+                app.metrics.accepted.increment(1);
+                app.metrics.accept_seconds.record(started.elapsed());
+            }
+            response
+        }
+        Err(error) => {
+            app.metrics.refused(&error);
+            let mut response = error.error_response();
+            if app.is_draining() {
+                response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+            }
+            response
+        }
+    }
+}
+
+async fn take(worker: &Worker, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
+    let app = &worker.app;
+    if app.is_draining() {
+        return Err(ApiError::ShuttingDown);
+    }
+    app.limits.address(request)?;
+    let proven = app.identity.member(request)?;
+    let body = read(request, payload, app.settings.http.body_bytes_max).await?;
+    if request.content_type() != JSON && !(body.is_empty() && proven.is_some()) {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    let mut faults = Vec::new();
+    let key = body::read_key(request.headers().get(IDEMPOTENCY_KEY), &mut faults);
+    let member = body::read_member(&body, proven.as_ref(), &mut faults)?;
+    let code = path::piece(request, "code")?;
+    let view = match worker.find.coupon(&code).await {
+        // A code that is none is told together with the other faults.
+        Err(ApiError::InvalidFields(more)) => {
+            faults.extend(more);
+            None
+        }
+        Ok(view) => Some(view),
+        Err(error) if faults.is_empty() => return Err(error),
+        Err(_) => None,
+    };
+    let (Some(member), Some(view), true) = (member, view, faults.is_empty()) else {
+        return Err(ApiError::InvalidFields(faults));
+    };
+    app.limits.member(&member)?;
+    let clock = app.clock.as_ref();
+    let id = match key {
+        Some(key) => RequestId::from_idempotency_key(&view.coupon.code, &member, key),
+        None => RequestId::fresh(clock),
+    };
+    let trace = trace::of(request, clock, app.tracing_on);
+    let asked = Asked { member, request: id, keyed: key.is_some(), trace };
+    admit::admit(worker, &view, &asked).await
+}
+
+/// Reads the body, at most `limit_bytes`.
+async fn read(request: &HttpRequest, mut payload: Payload, limit_bytes: usize) -> Result<Bytes, ApiError> {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limit_bytes) {
+        return Err(ApiError::BodyTooLarge { limit_bytes });
+    }
+    let broken = |error| ApiError::MalformedBody(format!("it could not be read: {error}"));
+    // Nearly every body comes in one piece, which is then used as it is.
+    let first = match payload.next().await {
+        Some(piece) => piece.map_err(broken)?,
+        None => return Ok(Bytes::new()),
+    };
+    if length == Some(first.len()) {
+        return Ok(first);
+    }
+    let mut body = BytesMut::from(first.as_ref());
+    while let Some(piece) = payload.next().await {
+        body.extend_from_slice(&piece.map_err(broken)?);
+        if body.len() > limit_bytes {
+            break;
+        }
+    }
+    if body.len() > limit_bytes { Err(ApiError::BodyTooLarge { limit_bytes }) } else { Ok(body.freeze()) }
+}
