@@ -12,7 +12,7 @@ use crate::{
     error::GateError,
     gate::{Gate, GateRules, at_most},
     reply,
-    script::{BEGIN_LOAD, Call, LOAD, OPEN, PENDING_OLDER_THAN, STATUS},
+    script::{BEGIN_LOAD, Call, LOAD, OPEN, PENDING_OF, PENDING_OLDER_THAN, STATUS},
 };
 
 /// The most members in one [`Gate::load`] call.
@@ -181,6 +181,28 @@ impl Gate {
             });
         }
         Ok(found)
+    }
+
+    /// The reservations that up to [`LOAD_MEMBERS_MAX`] members hold, in their order; writes nothing and hands nothing out.
+    ///
+    /// # Errors
+    /// [`GateError::Cold`], [`GateError::Unavailable`].
+    pub async fn pending_of(&self, code: &CouponCode, members: &[MemberId]) -> Result<Vec<Option<RequestId>>, GateError> {
+        at_most(members.len(), LOAD_MEMBERS_MAX)?;
+        if members.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut call = Call::new(&PENDING_OF, code, members.len());
+        for member in members {
+            call = call.text(member.as_str());
+        }
+        let mut values = reply::array(self.connections.hot(&call).await?)?.into_iter();
+        if reply::integer(&reply::next(&mut values)?)? == 0 {
+            return Err(GateError::Cold);
+        }
+        values
+            .map(|value| if reply::text(&value)?.is_empty() { Ok(None) } else { reply::parsed(&value).map(Some) })
+            .collect()
     }
 
     /// Looks at a gate; writes nothing.

@@ -36,6 +36,7 @@ script!(BEGIN_LOAD, "begin_load");
 script!(LOAD, "load");
 script!(OPEN, "open");
 script!(PENDING_OLDER_THAN, "pending_older_than");
+script!(PENDING_OF, "pending_of");
 script!(STATUS, "status");
 
 /// One call of a script with the keys of one coupon. Arguments are kept so that the call can be repeated as EVAL.

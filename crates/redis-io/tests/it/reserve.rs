@@ -126,3 +126,17 @@ async fn many_are_released_in_one_call() {
     let too_many: Vec<_> = (0..1_001).map(|n| (member(n), request(n))).collect();
     assert_eq!(gate.reserve(&coupon, &too_many).await, Err(GateError::TooMany { given: 1_001, max: 1_000 }));
 }
+
+#[tokio::test]
+async fn telling_of_a_reservation_does_not_hand_it_out() {
+    let server = Server::start().await;
+    let gate = server.gate().await;
+    let coupon = code("coupon-2024");
+    assert_eq!(gate.pending_of(&coupon, &[member(1)]).await, Err(GateError::Cold));
+    open(&gate, &coupon, &rules(2)).await;
+    gate.reserve(&coupon, &[(member(1), request(1))]).await.unwrap();
+    let told = gate.pending_of(&coupon, &[member(2), member(1)]).await.unwrap();
+    assert_eq!(told, [None, Some(request(1))]);
+    assert!(gate.release(&coupon, &member(1), request(1)).await.unwrap(), "nobody was handed it");
+    assert_eq!(gate.pending_of(&coupon, &[member(1)]).await.unwrap(), [None]);
+}
