@@ -121,7 +121,11 @@ num.io.threads=4
 
 fn format(folder: &Path) -> Result<()> {
     // Sixteen bytes in URL-safe base64, as the tool's own `random-uuid` makes them.
-    let output = tool("kafka.tools.StorageTool")?.arg("random-uuid").current_dir(folder).output().context("cannot start java: install a JDK 17")?;
+    let output = tool("kafka.tools.StorageTool")?
+        .arg("random-uuid")
+        .current_dir(folder)
+        .output()
+        .context("cannot start java: install a JDK 17")?;
     let cluster = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().trim().to_owned();
     ensure!(!cluster.is_empty(), "Kafka's storage tool failed: {}", String::from_utf8_lossy(&output.stderr));
     let output = tool("kafka.tools.StorageTool")?

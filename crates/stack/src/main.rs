@@ -9,7 +9,9 @@ use local::{down, environment::Environment, ports::Ports, run, status, up};
 
 /// Private PostgreSQL, Redis and Kafka on loopback, and Trueup's services on them.
 #[derive(Parser)]
-#[command(version, after_help = "Examples:
+#[command(
+    version,
+    after_help = "Examples:
   trueup-stack up                   servers and services
   trueup-stack up --no-services     only PostgreSQL, Redis and Kafka
   trueup-stack run --once           a drill and its audit; the exit status is the verdict
@@ -18,7 +20,8 @@ use local::{down, environment::Environment, ports::Ports, run, status, up};
   trueup-stack down
 
 Ports are chosen by POSTGRES_PORT, REDIS_PORT, KAFKA_PORT, KAFKA_CONTROLLER_PORT, GATEWAY_PORTS, CONSUMER_HTTP_PORTS, RECONCILER_HTTP_PORT.
-With STACK=docker the three servers come from deploy/compose.yaml.")]
+With STACK=docker the three servers come from deploy/compose.yaml."
+)]
 struct Arguments {
     #[command(subcommand)]
     action: Action,

@@ -32,7 +32,8 @@ pub fn holder(port: u16) -> Option<(u32, String)> {
     let processes = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     for pid in processes {
         let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
-        let holds = descriptors.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str()));
+        let holds =
+            descriptors.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str()));
         if holds {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             return Some((pid, name.trim().to_owned()));

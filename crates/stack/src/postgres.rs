@@ -135,7 +135,21 @@ impl Postgres {
 
 fn psql(port: u16, database: &str, sql: &str) -> Result<String> {
     let mut command = Command::new(paths::postgres_programs()?.join("psql"));
-    command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", NAME, "-d", database, "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+    command.args([
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &port.to_string(),
+        "-U",
+        NAME,
+        "-d",
+        database,
+        "-XAtq",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-c",
+        sql,
+    ]);
     checked(command.env("PGCONNECT_TIMEOUT", "5").output().context("cannot start psql")?)
 }
 
@@ -148,7 +162,9 @@ fn init(folder: &Path) -> Result<()> {
         ensure!(reachable, "user `{ACCOUNT}` cannot reach {}: set TRUEUP_LOCAL to a folder that it can enter", folder.display());
     }
     let mut command = as_server_account(&paths::postgres_programs()?.join("initdb"));
-    command.args(["-U", NAME, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions", "-N", "-D"]).arg(folder.join("data"));
+    command
+        .args(["-U", NAME, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions", "-N", "-D"])
+        .arg(folder.join("data"));
     checked(command.current_dir("/").output().context("cannot start initdb")?).map(drop)
 }
 

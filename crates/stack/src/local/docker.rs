@@ -23,7 +23,9 @@ pub fn compose(ports: &Ports, arguments: &[&str]) -> Result<()> {
     command.env("POSTGRES_PORT", ports.postgres.to_string());
     command.env("REDIS_PORT", ports.redis.to_string());
     command.env("KAFKA_PORT", ports.kafka.to_string());
-    let status = command.status().context("STACK=docker needs Docker with the compose plug-in; without STACK the servers run as processes")?;
+    let status = command
+        .status()
+        .context("STACK=docker needs Docker with the compose plug-in; without STACK the servers run as processes")?;
     ensure!(status.success(), "docker compose {} failed", arguments.join(" "));
     Ok(())
 }

@@ -1,6 +1,13 @@
 //! The settings of the services of a local run, with secrets that are made once for each checkout.
 
-use std::{collections::BTreeMap, fmt::Write, fs, io::{Read, Write as _}, os::unix::fs::OpenOptionsExt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    fs,
+    io::{Read, Write as _},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+};
 
 use anyhow::{Context, Result};
 use stack::paths;

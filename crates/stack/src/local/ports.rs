@@ -43,7 +43,9 @@ impl Ports {
 
 fn one(variable: &str, default: u16) -> Result<u16> {
     match env::var(variable) {
-        Ok(text) => text.trim().parse().with_context(|| format!("{variable}={text} is not a port; give a number from 1 to 65535")),
+        Ok(text) => {
+            text.trim().parse().with_context(|| format!("{variable}={text} is not a port; give a number from 1 to 65535"))
+        }
         Err(_) => Ok(default),
     }
 }

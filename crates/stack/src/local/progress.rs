@@ -15,7 +15,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let started = Instant::now();
     let spinner = if std::io::stderr().is_terminal() {
-        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style =
+            ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::new_spinner().with_style(style).with_message(name.to_owned());
         bar.enable_steady_tick(Duration::from_millis(100));
         Some(bar)

@@ -102,7 +102,11 @@ after defining the coupon:
 /// Runs the operator's command in this terminal; whether it said that all is well.
 fn trueup(environment: &Environment, arguments: &[&str]) -> Result<bool> {
     println!("\n$ trueup {}", arguments.join(" "));
-    let status = Command::new(up::binary("trueup")?).args(arguments).envs(environment.with(&[])).status().context("cannot start trueup")?;
+    let status = Command::new(up::binary("trueup")?)
+        .args(arguments)
+        .envs(environment.with(&[]))
+        .status()
+        .context("cannot start trueup")?;
     Ok(status.success())
 }
 

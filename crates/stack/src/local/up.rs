@@ -86,7 +86,13 @@ fn services(ports: &Ports) -> Vec<Service> {
     let many = |list: &[u16], binary: &'static str, prefix: &'static str, variable: &'static str| {
         list.iter()
             .enumerate()
-            .map(move |(index, &port)| Service { name: format!("{binary}-{}", index.saturating_add(1)), binary, prefix, port, variable })
+            .map(move |(index, &port)| Service {
+                name: format!("{binary}-{}", index.saturating_add(1)),
+                binary,
+                prefix,
+                port,
+                variable,
+            })
             .collect::<Vec<_>>()
     };
     let mut all = many(&ports.gateways, "coupon-gateway", "COUPON_GATEWAY", "GATEWAY_PORTS");
@@ -139,7 +145,8 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 
 /// Runs the operator's command and shows what it says only when it fails.
 fn trueup(environment: &Environment, arguments: &[&str]) -> Result<()> {
-    let output = Command::new(binary("trueup")?).args(arguments).envs(environment.with(&[])).output().context("cannot start trueup")?;
+    let output =
+        Command::new(binary("trueup")?).args(arguments).envs(environment.with(&[])).output().context("cannot start trueup")?;
     ensure!(
         output.status.success(),
         "trueup {} failed: {}{}",

@@ -25,7 +25,8 @@ fn folder() -> tempfile::TempDir {
 #[test]
 fn postgres_keeps_what_was_committed_before_kill_9() {
     let folder = folder();
-    let mut server = Postgres::start(&folder.path().join("pg"), ports::free().unwrap(), Durability::Full, Lifetime::Owned).unwrap();
+    let mut server =
+        Postgres::start(&folder.path().join("pg"), ports::free().unwrap(), Durability::Full, Lifetime::Owned).unwrap();
     server.psql("trueup", "CREATE TABLE kept(n int); INSERT INTO kept VALUES (42)").unwrap();
     server.kill();
     assert!(server.psql("trueup", "SELECT 1").is_err());
@@ -57,7 +58,8 @@ fn kafka_keeps_its_log_over_kill_9_and_makes_no_topic_by_accident() {
     let mut broker = Kafka::start(folder.path(), ports::free().unwrap(), ports::free().unwrap(), Lifetime::Owned).unwrap();
     let topics = |broker: &Kafka, arguments: &[&str]| {
         let mut command = kafka::tool("org.apache.kafka.tools.TopicCommand").unwrap();
-        let output = command.args(["--bootstrap-server", &broker.brokers()]).args(arguments).stdin(Stdio::null()).output().unwrap();
+        let output =
+            command.args(["--bootstrap-server", &broker.brokers()]).args(arguments).stdin(Stdio::null()).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     topics(&broker, &["--create", "--topic", "kept", "--partitions", "3"]);
