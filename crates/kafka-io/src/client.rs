@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use domain::coupon::LogIncarnation;
 use rdkafka::{ClientContext, Statistics, admin::AdminClient, client::Client, error::KafkaError, types::RDKafkaErrorCode};
 
-use crate::{error::KafkaIoError, ffi, settings::KafkaSettings};
+use crate::{
+    error::{KafkaIoError, code_of},
+    ffi,
+    settings::KafkaSettings,
+};
 
 /// Where a partition begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +130,7 @@ pub(crate) fn incarnation<C: ClientContext>(
 }
 
 fn no_topic_or(what: &'static str, topic: &str, source: KafkaError) -> KafkaIoError {
-    match source.rdkafka_error_code() {
+    match code_of(&source) {
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition) => {
             KafkaIoError::NoSuchTopic(topic.to_owned())
         }

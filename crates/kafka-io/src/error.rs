@@ -2,6 +2,14 @@
 
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
 
+/// The client's code, of administrative calls, too, for which the wrapper tells none.
+pub(crate) fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    }
+}
+
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -61,7 +69,7 @@ impl KafkaIoError {
             Self::Settings(_) | Self::OutOfRange { .. } | Self::Fenced(_) => ErrorKind::Fatal,
             // A topic may just be on its way; a service that starts before the set-up job should wait for it.
             Self::NoSuchTopic(_) | Self::Runtime(_) => ErrorKind::Transient,
-            Self::Client { source, .. } => match source.rdkafka_error_code() {
+            Self::Client { source, .. } => match code_of(source) {
                 Some(RDKafkaErrorCode::QueueFull) => ErrorKind::Saturation,
                 Some(
                     RDKafkaErrorCode::Fatal

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use contracts::{Decoded, RawRecord, decode};
+use contracts::{RawRecord, decode};
 use domain::{coupon::LogIncarnation, ids::RequestId};
 use kafka_io::{KafkaSettings, LogClient};
 use testkit::{log_key, read_all};
