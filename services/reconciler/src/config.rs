@@ -1,0 +1,203 @@
+//! Settings of the reconciler: defaults, then a file, then the environment (`RECONCILER__PENDING__INTERVAL_MS=…`).
+
+use domain::secret::Secret;
+use kafka_io::{KafkaSettings, ProducerSettings};
+use postgres_io::PostgresSettings;
+use redis_io::{LOAD_MEMBERS_MAX, PENDING_PAGE_MAX, RedisSettings};
+use serde::{Deserialize, Serialize};
+use service_kit::{
+    settings::{Fault, Validate},
+    telemetry::TelemetrySettings,
+};
+
+/// Prefix of the environment variables.
+pub const PREFIX: &str = "RECONCILER";
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Health and metrics.
+    pub http: HttpSettings,
+    /// Kafka, as all services reach it.
+    pub kafka: KafkaSettings,
+    /// The producer that publishes reservations again.
+    pub producer: ProducerSettings,
+    /// PostgreSQL.
+    pub postgres: PostgresSettings,
+    /// Redis.
+    pub redis: RedisSettings,
+    /// Shared keys.
+    pub keys: KeySettings,
+    /// How coupons are listed.
+    pub coupons: CouponSettings,
+    /// Reservations that nobody has published.
+    pub pending: PendingSettings,
+    /// Cold gates.
+    pub gates: GateTaskSettings,
+    /// Counts and reports.
+    pub run: RunSettings,
+    /// Logs and traces.
+    pub telemetry: TelemetrySettings,
+    /// The end of the process.
+    pub shutdown: ShutdownSettings,
+}
+
+/// Health and metrics.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// Address and port to listen on.
+    pub listen: String,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8095".to_owned() }
+    }
+}
+
+/// Keys that this service shares.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeySettings {
+    /// Signs records of the log; shared with gateways and consumers. Several, separated by commas: the first signs.
+    pub log_signing: Secret,
+}
+
+/// How coupons are listed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CouponSettings {
+    /// Coupons read at a time.
+    pub page: i64,
+    /// How long an ended coupon is still looked after, in seconds: its last reservations need their decision.
+    pub ended_for_s: i64,
+}
+
+impl Default for CouponSettings {
+    fn default() -> Self {
+        Self { page: 500, ended_for_s: 3_600 }
+    }
+}
+
+/// Reservations that nobody has published.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PendingSettings {
+    /// How often they are looked for.
+    pub interval_ms: u64,
+    /// How long after its last publish a reservation is published again. Above the gateways' delivery time-out, or records are
+    /// written twice for nothing.
+    pub grace_ms: u64,
+    /// Reservations handed out and published at a time.
+    pub page: usize,
+    /// Pages of one coupon in one run.
+    pub pages_max: usize,
+    /// Records that a partition may lag; in a longer line nothing is published again.
+    pub lag_records_max: i64,
+    /// How long one replica has a coupon to itself, at most.
+    pub lease_ms: u64,
+}
+
+impl Default for PendingSettings {
+    fn default() -> Self {
+        Self { interval_ms: 5_000, grace_ms: 15_000, page: 500, pages_max: 20, lag_records_max: 10_000, lease_ms: 60_000 }
+    }
+}
+
+/// Cold gates.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GateTaskSettings {
+    /// How often gates are looked at.
+    pub interval_ms: u64,
+    /// The same, while a gate waits for its partition to be decided.
+    pub draining_interval_ms: u64,
+    /// Members loaded at a time.
+    pub page: usize,
+    /// Gates loaded at the same time.
+    pub loads_max: usize,
+    /// How long one replica has a cold gate to itself without renewing its claim.
+    pub lease_ms: u64,
+}
+
+impl Default for GateTaskSettings {
+    fn default() -> Self {
+        Self { interval_ms: 500, draining_interval_ms: 50, page: LOAD_MEMBERS_MAX, loads_max: 4, lease_ms: 15_000 }
+    }
+}
+
+/// Counts and reports.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunSettings {
+    /// How often they are made, by all replicas together.
+    pub interval_ms: u64,
+    /// How long one replica has a coupon to itself, at most.
+    pub lease_ms: u64,
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        Self { interval_ms: 300_000, lease_ms: 60_000 }
+    }
+}
+
+/// The end of the process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShutdownSettings {
+    /// From SIGTERM to the exit, at most.
+    pub grace_ms: u64,
+}
+
+impl Default for ShutdownSettings {
+    fn default() -> Self {
+        Self { grace_ms: 20_000 }
+    }
+}
+
+impl Validate for Settings {
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.http.listen.parse::<std::net::SocketAddr>().is_err() {
+            faults.push(Fault::new("http.listen", "is not an address and port", "give one such as 0.0.0.0:8095"));
+        }
+        if let Err(error) = contracts::LogKey::parse(self.keys.log_signing.expose()) {
+            faults.push(Fault::new("keys.log_signing", "is missing or cannot be used", error.to_string()));
+        }
+        let least: [(&str, u64, u64); 13] = [
+            ("coupons.page", u64::try_from(self.coupons.page).unwrap_or(0), 1),
+            ("pending.interval_ms", self.pending.interval_ms, 10),
+            ("pending.grace_ms", self.pending.grace_ms, 1),
+            ("pending.page", wide(self.pending.page), 1),
+            ("pending.pages_max", wide(self.pending.pages_max), 1),
+            ("pending.lease_ms", self.pending.lease_ms, 1_000),
+            ("gates.interval_ms", self.gates.interval_ms, 10),
+            ("gates.draining_interval_ms", self.gates.draining_interval_ms, 1),
+            ("gates.page", wide(self.gates.page), 1),
+            ("gates.loads_max", wide(self.gates.loads_max), 1),
+            ("gates.lease_ms", self.gates.lease_ms, 1_000),
+            ("run.interval_ms", self.run.interval_ms, 100),
+            ("shutdown.grace_ms", self.shutdown.grace_ms, 100),
+        ];
+        for (field, value, lowest) in least {
+            if value < lowest {
+                faults.push(Fault::new(field, format!("is {value}"), format!("give at least {lowest}")));
+            }
+        }
+        let most = [("pending.page", self.pending.page, PENDING_PAGE_MAX), ("gates.page", self.gates.page, LOAD_MEMBERS_MAX)];
+        for (field, value, highest) in most {
+            if value > highest {
+                faults.push(Fault::new(field, format!("is {value}"), format!("give at most {highest}")));
+            }
+        }
+        faults.extend(self.telemetry.faults());
+        faults
+    }
+}
+
+fn wide(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}

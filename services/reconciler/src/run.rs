@@ -1,0 +1,263 @@
+//! Task 3, every five minutes: counts. `issued_quantity` is held against the rows, the gate's size against both, and a report is kept.
+//!
+//! One consumer owns a coupon's partition and adds each batch under the coupon's row lock, so that the count only confirms. A
+//! difference is repaired and is an alarm.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use diesel::{QueryableByName, sql_query, sql_types};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use domain::{
+    clock::{Clock, Timestamp},
+    coupon::Admission,
+    ids::CouponCode,
+};
+use redis_io::{Gate, GateState};
+use serde::Serialize;
+
+use crate::{
+    config::RunSettings,
+    error::TaskError,
+    lease::Task,
+    pending::gauge,
+    schedule::{Next, Periodic},
+    store::{Store, Watched, Which},
+    walk::{Coupons, Walk},
+};
+
+/// Holds counts against each other.
+pub struct RunTask {
+    /// PostgreSQL.
+    pub store: Arc<Store>,
+    /// Redis.
+    pub gate: Arc<Gate>,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+    /// Intervals and bounds.
+    pub settings: RunSettings,
+}
+
+/// What a run found about one coupon; kept as JSON in `reconciliation_report.report`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CouponReport {
+    /// The coupon.
+    pub coupon_code: CouponCode,
+    /// Members in the gate's set; 0 when Redis knows nothing of it.
+    pub redis_count: i64,
+    /// Issues in the ledger.
+    pub db_count: i64,
+    /// Reservations that wait for the log.
+    pub pending: i64,
+    /// `open`, `loading`, `absent`, `other_run`; `none` for a queued coupon, `unknown` when Redis did not answer.
+    pub gate: &'static str,
+    /// Whether nothing was decided or settled between the two counts, so that a difference means something.
+    pub comparable: bool,
+    /// Members that one side has too many of: |redis − pending − database|. 0 when it could not be compared.
+    pub mismatch_count: i64,
+    /// Whether `mismatch_count` is above 0.
+    pub has_mismatch: bool,
+    /// What `issued_quantity` said before, if it was wrong and has been repaired.
+    pub issued_quantity_before: Option<i64>,
+    /// What could not be looked at, and why.
+    pub errors: Vec<String>,
+    /// How long it took.
+    pub duration_ms: i64,
+}
+
+/// What a whole run found.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct RunReport {
+    /// One for each coupon that this replica looked at.
+    pub coupons: Vec<CouponReport>,
+    /// Coupons that failed, with their error.
+    pub failures: Vec<(CouponCode, String)>,
+}
+
+struct Counted {
+    issued_quantity: i64,
+    issues: i64,
+}
+
+impl RunTask {
+    /// Looks at every coupon whose run is due. One coupon's failure is noted and the next one goes on.
+    ///
+    /// # Errors
+    /// The coupons cannot be listed.
+    pub async fn run_once(&self, walk: &Walk) -> Result<RunReport, TaskError> {
+        let mut report = RunReport::default();
+        let ttl = Duration::from_millis(self.settings.lease_ms);
+        // A little less than the interval, so that the replica whose clock ticks first does the run, and the others see it done.
+        let gap = Duration::from_millis(self.settings.interval_ms.saturating_mul(9) / 10);
+        let mut coupons = Coupons::new(&self.store, Which::All, walk);
+        while let Some(watched) = coupons.next().await? {
+            let code = &watched.coupon.code;
+            match self.leased(&watched, ttl, gap).await {
+                Ok(Some(coupon)) => report.coupons.push(coupon),
+                Ok(None) => {}
+                Err(error) => report.failures.push((code.clone(), walk.failed(Task::Run, code, &error))),
+            }
+        }
+        let mismatches: i64 = report.coupons.iter().map(|coupon| coupon.mismatch_count).sum();
+        metrics::gauge!("trueup_reconciler_mismatched_members").set(gauge(mismatches));
+        Ok(report)
+    }
+
+    /// None when another replica does it, or has done it lately.
+    async fn leased(&self, watched: &Watched, ttl: Duration, gap: Duration) -> Result<Option<CouponReport>, TaskError> {
+        let code = &watched.coupon.code;
+        if !self.store.acquire(code, Task::Run, ttl, gap).await? {
+            return Ok(None);
+        }
+        let looked = self.coupon(watched).await;
+        self.store.give_back(code, Task::Run, looked.is_ok()).await?;
+        looked.map(Some)
+    }
+
+    /// The run for one coupon, by its code.
+    ///
+    /// # Errors
+    /// [`TaskError::UnknownCoupon`] names the code; else PostgreSQL.
+    pub async fn run_coupon(&self, code: &CouponCode) -> Result<CouponReport, TaskError> {
+        self.coupon(&self.store.one(code).await?).await
+    }
+
+    async fn coupon(&self, watched: &Watched) -> Result<CouponReport, TaskError> {
+        let started = self.clock.now();
+        let code = &watched.coupon.code;
+        let mut report = CouponReport {
+            coupon_code: code.clone(),
+            redis_count: 0,
+            db_count: 0,
+            pending: 0,
+            gate: "none",
+            comparable: false,
+            mismatch_count: 0,
+            has_mismatch: false,
+            issued_quantity_before: None,
+            errors: Vec::new(),
+            duration_ms: 0,
+        };
+        let counted = self.count_and_repair(code).await?;
+        report.db_count = counted.issues;
+        if counted.issued_quantity != counted.issues {
+            report.issued_quantity_before = Some(counted.issued_quantity);
+            metrics::counter!("trueup_reconciler_issued_quantity_repairs_total").increment(1);
+            tracing::error!(couponCode = %code, before = counted.issued_quantity, counted = counted.issues,
+                "[RECONCILIATION] issued_quantity was wrong and has been repaired");
+        }
+        if watched.coupon.admission == Admission::Reserved {
+            self.compare_sizes(watched, &mut report).await?;
+        }
+        let finished = self.clock.now();
+        report.duration_ms = finished.unix_ms().saturating_sub(started.unix_ms());
+        self.keep(&report, started, finished).await?;
+        Ok(report)
+    }
+
+    /// The sizes mean something only if log, ledger and gate stood still meanwhile: the decided position before the count, the
+    /// one after it and the gate's cursor are the same.
+    async fn compare_sizes(&self, watched: &Watched, report: &mut CouponReport) -> Result<(), TaskError> {
+        let code = &watched.coupon.code;
+        let status = match self.gate.status(code).await {
+            Ok(status) => status,
+            Err(error) => {
+                report.gate = "unknown";
+                report.errors.push(error.to_string());
+                tracing::error!(couponCode = %code, %error, "[RECONCILIATION] run failed to read the gate");
+                return Ok(());
+            }
+        };
+        report.gate = status.state.as_str();
+        if status.state == GateState::Absent {
+            tracing::info!(couponCode = %code, "[RECONCILIATION] nothing in Redis");
+            return Ok(());
+        }
+        (report.redis_count, report.pending) = (status.members, status.pending);
+        let after = self.store.one(code).await?.position.map(|position| position.next_offset);
+        let before = watched.position.as_ref().map(|position| position.next_offset);
+        report.comparable = status.state == GateState::Open && before == after && status.cursor == after;
+        if report.comparable {
+            report.mismatch_count =
+                status.members.saturating_sub(status.pending).saturating_sub(report.db_count).saturating_abs();
+            report.has_mismatch = report.mismatch_count > 0;
+        }
+        if report.has_mismatch {
+            tracing::warn!(couponCode = %code, redisCount = status.members, pending = status.pending, dbCount = report.db_count,
+                "[RECONCILIATION] mismatch: the gate's members are not the issues and the pending reservations");
+        }
+        Ok(())
+    }
+
+    /// Locks the coupon's row, counts in a second statement, and writes the row only if the number differs. Counted in one
+    /// statement with the lock, the count would be of a snapshot from before the lock was granted.
+    async fn count_and_repair(&self, code: &CouponCode) -> Result<Counted, TaskError> {
+        let mut connection = self.store.connection().await?;
+        let connection: &mut AsyncPgConnection = &mut connection;
+        connection
+            .transaction(async |connection| {
+                let issued_quantity = number(
+                    connection,
+                    "SELECT issued_quantity AS number FROM coupon WHERE coupon_code = $1 FOR NO KEY UPDATE",
+                    code,
+                )
+                .await?
+                .ok_or_else(|| TaskError::UnknownCoupon(code.clone()))?;
+                let issues = number(
+                    connection,
+                    "SELECT count(*) AS number FROM coupon_request WHERE coupon_code = $1 AND outcome = 'issued'",
+                    code,
+                )
+                .await?
+                .unwrap_or_default();
+                if issues != issued_quantity {
+                    sql_query("UPDATE coupon SET issued_quantity = $2 WHERE coupon_code = $1")
+                        .bind::<sql_types::Text, _>(code.as_str())
+                        .bind::<sql_types::BigInt, _>(issues)
+                        .execute(connection)
+                        .await?;
+                }
+                Ok(Counted { issued_quantity, issues })
+            })
+            .await
+    }
+
+    async fn keep(&self, report: &CouponReport, started: Timestamp, finished: Timestamp) -> Result<(), TaskError> {
+        let json = serde_json::to_value(report).map_err(|e| TaskError::Row(e.to_string()))?;
+        tracing::info!(couponCode = %report.coupon_code, redisCount = report.redis_count, dbCount = report.db_count,
+            pending = report.pending, gate = report.gate, mismatchCount = report.mismatch_count, durationMs = report.duration_ms,
+            "[RECONCILIATION] run finished");
+        let mut connection = self.store.connection().await?;
+        sql_query("INSERT INTO reconciliation_report (coupon_code, started_at, finished_at, report) VALUES ($1, $2, $3, $4)")
+            .bind::<sql_types::Text, _>(report.coupon_code.as_str())
+            .bind::<sql_types::Timestamptz, DateTime<Utc>>(started.to_datetime())
+            .bind::<sql_types::Timestamptz, DateTime<Utc>>(finished.to_datetime())
+            .bind::<sql_types::Jsonb, _>(json)
+            .execute(&mut connection)
+            .await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Periodic for RunTask {
+    fn task(&self) -> Task {
+        Task::Run
+    }
+
+    async fn run(&mut self, walk: &Walk) -> Result<Next, TaskError> {
+        self.run_once(walk).await.map(|_| Next::AtRate)
+    }
+}
+
+async fn number(connection: &mut AsyncPgConnection, query: &str, code: &CouponCode) -> Result<Option<i64>, TaskError> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = sql_types::BigInt)]
+        number: i64,
+    }
+    let rows: Vec<Row> = sql_query(query).bind::<sql_types::Text, _>(code.as_str()).load(connection).await?;
+    Ok(rows.into_iter().next().map(|row| row.number))
+}

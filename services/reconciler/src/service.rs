@@ -1,0 +1,57 @@
+//! The service around the tasks: probes, metrics, and the orderly end.
+
+use std::{sync::Arc, time::Duration};
+
+use service_kit::{
+    lifecycle::{Shutdown, phase},
+    metrics::Metrics,
+    ops_http::{self, Ops},
+    probes::Health,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Reconciler, Settings, lease::Task, schedule::Signs};
+
+/// A task that shows no sign of life for so long stands still. Above every time-out of one step.
+const SILENT_MAX: Duration = Duration::from_secs(120);
+
+/// Runs the reconciler until `shutdown` begins, then ends it in order: no further coupon, the tasks under way, what is being
+/// published, the probes last.
+///
+/// # Errors
+/// Settings that cannot be used, or an address that is taken.
+pub async fn run(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> anyhow::Result<()> {
+    let health = Health::default();
+    let (stop, stop_http) = (shutdown.token(), CancellationToken::new());
+    let http = ops_http::serve(&settings.http.listen, Ops { health: health.clone(), metrics }, stop_http.clone())?;
+    let http = tokio::spawn(http);
+    let grace = Duration::from_millis(settings.shutdown.grace_ms);
+    let (reconciler, log) = Reconciler::connect(settings).await?;
+
+    let tasks = tokio::spawn(async move { reconciler.run_until(stop, move |task| signs(&health, task)).await });
+    shutdown.begun().await;
+    // The tasks await their acknowledgements themselves; the flush is for what an aborted task left behind.
+    let deadline = tokio::time::Instant::now() + grace;
+    let left = || deadline.saturating_duration_since(tokio::time::Instant::now());
+    phase("tasks", left() * 3 / 4, tasks).await;
+    if let Some(unconfirmed @ 1..) = phase("flush", left(), log.flush(left() / 2)).await {
+        tracing::warn!(unconfirmed, "[RECONCILIATION] publishes without an answer; their reservations stay pending");
+    }
+    stop_http.cancel();
+    phase("http", left(), http).await;
+    Ok(())
+}
+
+/// Liveness from every task; readiness from the gate task, which asks Redis and PostgreSQL twice a second.
+fn signs(health: &Health, task: Task) -> Signs {
+    let heartbeat = health.heartbeat(task.as_str(), SILENT_MAX);
+    let ready = (task == Task::Gate).then(|| health.flag("redis and postgres"));
+    Signs {
+        beat: Arc::new(move || heartbeat.beat()),
+        ran: Arc::new(move |ok| {
+            if let Some(ready) = &ready {
+                ready.set(ok);
+            }
+        }),
+    }
+}
