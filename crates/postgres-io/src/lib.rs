@@ -1,0 +1,13 @@
+//! PostgreSQL: how it is reached, how its schema comes about, and what its errors mean.
+
+mod classify;
+mod connect;
+mod migrate;
+mod pool;
+mod settings;
+
+pub use classify::{ErrorKind, classify, classify_raw};
+pub use connect::{ConnectError, raw_client};
+pub use migrate::{MigrateError, migrate};
+pub use pool::{Connection, Db, DbError};
+pub use settings::{PostgresSettings, TlsMode};
