@@ -145,6 +145,14 @@ impl Gate {
         }
     }
 
+    /// Prepares the connections and makes none: the first call connects, on the runtime it is made from.
+    ///
+    /// # Errors
+    /// [`GateError::Settings`] for settings that cannot be used.
+    pub fn lazy(settings: &RedisSettings) -> Result<Self, GateError> {
+        Ok(Self { connections: Connections::new(settings)? })
+    }
+
     /// Asks whether Redis answers and keeps what it is given; one round trip.
     ///
     /// # Errors

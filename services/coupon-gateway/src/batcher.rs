@@ -75,6 +75,7 @@ impl<K: 'static, V: 'static> Batcher<K, V> {
     }
 
     /// Keys that wait for the next call.
+    #[cfg(test)]
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.waiting.borrow().len()
@@ -154,8 +155,10 @@ mod tests {
         while sizes.borrow().is_empty() {
             tokio::task::yield_now().await;
         }
-        let rest: Vec<_> = (2..9).map(|key| batcher.ask(key)).collect();
-        let rest = actix_web::rt::spawn(async move { join_all(rest).await });
+        let rest = actix_web::rt::spawn({
+            let batcher = batcher.clone();
+            async move { join_all((2..9).map(|key| batcher.ask(key))).await }
+        });
         while batcher.waiting() < 7 {
             tokio::task::yield_now().await;
         }

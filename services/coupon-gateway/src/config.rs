@@ -135,8 +135,6 @@ impl Default for GateSettings {
 pub struct CouponSettings {
     /// How often the held coupons are read again, all by one query.
     pub refresh_ms: u64,
-    /// How long a held coupon may be used after its last reading, while the database does not answer.
-    pub stale_ms_max: u64,
     /// Coupons held; the one not asked for the longest goes first.
     pub held_max: usize,
     /// How long a code without a coupon is remembered.
@@ -155,7 +153,6 @@ impl Default for CouponSettings {
     fn default() -> Self {
         Self {
             refresh_ms: 300,
-            stale_ms_max: 10_000,
             held_max: 4_096,
             unknown_ms: 500,
             unknown_max: 4_096,
@@ -263,6 +260,7 @@ impl Validate for Settings {
             let fix = format!("give at most {REFRESH_MS_MAX}, so that a restock is noticed within a second");
             faults.push(Fault::new("coupons.refresh_ms", format!("is {}", self.coupons.refresh_ms), fix));
         }
+        faults.extend(self.telemetry.faults());
         faults.extend(self.identity.faults());
         faults.extend(self.limits.faults());
         faults.extend(self.admin.faults());

@@ -101,11 +101,10 @@ impl Finder {
 }
 
 /// Runs one statement for each key once, and gives every asker the answer to his key.
-async fn gathered<K, V, F>(app: &AppState, keys: &[K], run: impl FnOnce(Vec<K>) -> F) -> Vec<Answer<V>>
+async fn gathered<K, V>(app: &AppState, keys: &[K], run: impl AsyncFnOnce(Vec<K>) -> Answer<Vec<V>>) -> Vec<Answer<V>>
 where
     K: Clone + Eq + Hash,
     V: Clone,
-    F: Future<Output = Answer<Vec<V>>>,
 {
     let mut place_of: HashMap<&K, usize> = HashMap::with_capacity(keys.len());
     let mut distinct = Vec::with_capacity(keys.len());
@@ -135,14 +134,14 @@ fn find_requests(
     app: Arc<AppState>,
     keys: Vec<(CouponCode, RequestId, i32)>,
 ) -> LocalBoxFuture<'static, Vec<Answer<Found>>> {
-    Box::pin(async move { gathered(&app, &keys, |keys| store::find_requests(&app, keys)).await })
+    Box::pin(async move { gathered(&app, &keys, async |keys| store::find_requests(&app, keys).await).await })
 }
 
 fn find_members(
     app: Arc<AppState>,
     keys: Vec<(CouponCode, MemberId)>,
 ) -> LocalBoxFuture<'static, Vec<Answer<Option<LedgerRow>>>> {
-    Box::pin(async move { gathered(&app, &keys, |keys| store::find_members(&app, keys)).await })
+    Box::pin(async move { gathered(&app, &keys, async |keys| store::find_members(&app, keys).await).await })
 }
 
 fn find_coupons(
@@ -150,7 +149,7 @@ fn find_coupons(
     codes: Vec<CouponCode>,
 ) -> LocalBoxFuture<'static, Vec<Answer<Option<Arc<CouponView>>>>> {
     Box::pin(async move {
-        gathered(&app, &codes, |codes| async {
+        gathered(&app, &codes, async |codes: Vec<CouponCode>| {
             let views = store::load_coupons(&app, &codes).await?;
             let mut held: HashMap<CouponCode, Arc<CouponView>> =
                 views.into_iter().map(|view| (view.coupon.code.clone(), app.coupons.put(view))).collect();

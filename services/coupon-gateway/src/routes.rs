@@ -39,7 +39,7 @@ where
         web::resource(path)
             .route(
                 web::route()
-                    .guard(guard::fn_guard(|context| matches!(*context.head().method(), Method::GET | Method::HEAD)))
+                    .guard(guard::fn_guard(|context| matches!(context.head().method, Method::GET | Method::HEAD)))
                     .to(move |request: HttpRequest| handler(Rc::clone(&worker), request)),
             )
             .default_service(web::to(|| not_allowed("GET, HEAD"))),

@@ -6,18 +6,34 @@ use actix_web::{
 };
 use contracts::TraceParent;
 use domain::clock::Clock;
+use tracing::Span;
 
 /// The header, in requests, records and answers.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The trace of a request. A header that cannot be read is as good as none, as the standard asks.
+fn given(request: &HttpRequest) -> Option<&str> {
+    request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok())
+}
+
+/// The trace of a request where no spans are made. A header that cannot be read is as good as none, as the standard asks.
 #[must_use]
-pub fn of(request: &HttpRequest, clock: &dyn Clock, sampled: bool) -> TraceParent {
-    let given = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
-    match given {
+pub fn of(request: &HttpRequest, clock: &dyn Clock) -> TraceParent {
+    match given(request).and_then(|text| text.parse().ok()) {
         Some(parent) => TraceParent::child(parent, clock),
-        None => TraceParent::fresh(clock, sampled),
+        None => TraceParent::fresh(clock, false),
     }
+}
+
+/// The span of a request, continued from the caller's, and the trace by which the log continues it. Only where spans
+/// go somewhere.
+#[must_use]
+pub fn begin(request: &HttpRequest) -> (Span, Option<TraceParent>) {
+    let span = tracing::info_span!("coupon request", otel.kind = "server", path = request.path());
+    if let Some(parent) = given(request) {
+        service_kit::trace::continue_from(&span, parent);
+    }
+    let trace = service_kit::trace::traceparent_of(&span).and_then(|text| text.parse().ok());
+    (span, trace)
 }
 
 /// The header's value for an answer.

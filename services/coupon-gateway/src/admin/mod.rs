@@ -20,5 +20,13 @@ impl AdminSettings {
 /// The operators and their tokens.
 pub struct Admin {}
 
+impl Admin {
+    /// Operators as set.
+    #[must_use]
+    pub fn new(_settings: &AdminSettings) -> Self {
+        Self {}
+    }
+}
+
 /// Adds the operators' addresses; handlers reach the state by `web::Data<AppState>`.
 pub fn configure(_app: &mut web::ServiceConfig) {}

@@ -36,7 +36,7 @@ struct Entry {
 ///
 /// # Errors
 /// What the member is told instead of 202.
-pub async fn admit(worker: &Worker, view: &CouponView, asked: &Asked) -> Result<HttpResponse, ApiError> {
+pub async fn admit(worker: &Worker, view: &CouponView, asked: &Asked<'_>) -> Result<HttpResponse, ApiError> {
     let app = &worker.app;
     let now = app.clock.now();
     let fresh = app.coupons.is_fresh(now);
@@ -67,7 +67,7 @@ async fn from_memory(
     worker: &Worker,
     view: &CouponView,
     sold_out: &SoldOut,
-    asked: &Asked,
+    asked: &Asked<'_>,
 ) -> Result<Option<HttpResponse>, ApiError> {
     let app = &worker.app;
     let holder = sold_out.holders.contains(app.fingerprinter.of(&asked.member));
@@ -93,7 +93,7 @@ async fn from_memory(
 async fn existing(
     worker: &Worker,
     view: &CouponView,
-    asked: &Asked,
+    asked: &Asked<'_>,
     gate_knows: bool,
 ) -> Result<Option<HttpResponse>, ApiError> {
     let coupon = &view.coupon;
@@ -118,7 +118,7 @@ async fn existing(
 async fn existing_or(
     worker: &Worker,
     view: &CouponView,
-    asked: &Asked,
+    asked: &Asked<'_>,
     gate_knows: bool,
     refusal: ApiError,
 ) -> Result<HttpResponse, ApiError> {
@@ -128,7 +128,7 @@ async fn existing_or(
     }
 }
 
-fn decided(worker: &Worker, view: &CouponView, asked: &Asked, row: &LedgerRow) -> HttpResponse {
+fn decided(worker: &Worker, view: &CouponView, asked: &Asked<'_>, row: &LedgerRow) -> HttpResponse {
     let what = Accepted {
         request: row.request,
         coupon: &view.coupon.code,
@@ -137,13 +137,13 @@ fn decided(worker: &Worker, view: &CouponView, asked: &Asked, row: &LedgerRow) -
         ahead: 0,
         row: Some(row),
     };
-    answer::accepted(&what, &worker.app.tickets, asked.trace)
+    answer::accepted(&what, &worker.app.tickets, asked.trace(worker.app.clock.as_ref()))
 }
 
 async fn through_gate(
     worker: &Worker,
     view: &CouponView,
-    asked: &Asked,
+    asked: &Asked<'_>,
     outside: Option<Outside>,
 ) -> Result<HttpResponse, ApiError> {
     let coupon = &view.coupon;
@@ -186,7 +186,7 @@ async fn through_gate(
 async fn again(
     worker: &Worker,
     view: &CouponView,
-    asked: &Asked,
+    asked: &Asked<'_>,
     existing: RequestId,
 ) -> Result<HttpResponse, ApiError> {
     if let Some((request, place)) = worker.app.recent.get(&view.coupon.code, &asked.member)
@@ -197,7 +197,7 @@ async fn again(
     append(worker, view, asked, Entry { request: existing, admitted: true, reserved_here: false }).await
 }
 
-async fn append(worker: &Worker, view: &CouponView, asked: &Asked, entry: Entry) -> Result<HttpResponse, ApiError> {
+async fn append(worker: &Worker, view: &CouponView, asked: &Asked<'_>, entry: Entry) -> Result<HttpResponse, ApiError> {
     let app = &worker.app;
     let coupon = &view.coupon;
     let request = Request {
@@ -206,7 +206,7 @@ async fn append(worker: &Worker, view: &CouponView, asked: &Asked, entry: Entry)
         member: asked.member.clone(),
         admitted: entry.admitted,
     };
-    let envelope = Envelope { source: SOURCE, time: app.clock.now(), trace_parent: Some(asked.trace) };
+    let envelope = Envelope { source: SOURCE, time: app.clock.now(), trace_parent: Some(asked.trace(app.clock.as_ref())) };
     let record = encode_request(&request, None, &app.log_key, &envelope);
     match app.append_by(coupon.partition, &record, Some(&worker.mailbox)).await {
         Ok(place) => {
@@ -223,14 +223,14 @@ async fn append(worker: &Worker, view: &CouponView, asked: &Asked, entry: Entry)
     }
 }
 
-fn appended(worker: &Worker, view: &CouponView, asked: &Asked, request: RequestId, place: Place) -> HttpResponse {
+fn appended(worker: &Worker, view: &CouponView, asked: &Asked<'_>, request: RequestId, place: Place) -> HttpResponse {
     let ahead = view.ahead(place.offset);
     let what = Accepted { request, coupon: &view.coupon.code, member: &asked.member, place, ahead, row: None };
-    answer::accepted(&what, &worker.app.tickets, asked.trace)
+    answer::accepted(&what, &worker.app.tickets, asked.trace(worker.app.clock.as_ref()))
 }
 
 /// Takes the reservation back at once. If that fails, the reconciler publishes it, and the member gets his seat.
-async fn release(worker: &Worker, asked: &Asked, coupon: domain::ids::CouponCode) {
+async fn release(worker: &Worker, asked: &Asked<'_>, coupon: domain::ids::CouponCode) {
     let app = &worker.app;
     match worker.gate.release(&coupon, &asked.member, asked.request).await {
         Ok(released) => {

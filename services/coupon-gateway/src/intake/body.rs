@@ -95,6 +95,10 @@ pub fn read_member(body: &[u8], proven: Option<&MemberId>, faults: &mut Vec<Fiel
     if body.is_empty() && proven.is_some() {
         return Ok(proven.cloned());
     }
+    // serde would also take an array for an object's fields in their order.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(ApiError::MalformedBody("it is not an object".to_owned()));
+    }
     let body: Body<'_> = serde_json::from_slice(body).map_err(|error| ApiError::MalformedBody(error.to_string()))?;
     let before = faults.len();
     let (by_member, by_user) = (member_of("memberId", body.member_id, faults), member_of("userId", body.user_id, faults));

@@ -65,6 +65,15 @@ impl GateAsker {
         self.gate.release(coupon, member, request).await
     }
 
+    /// The reservation that a member holds, without being handed it.
+    ///
+    /// # Errors
+    /// The gate is cold or gave no answer.
+    pub async fn pending(&self, coupon: &CouponCode, member: &MemberId) -> Result<Option<RequestId>, GateError> {
+        let found = self.gate.pending_of(coupon, std::slice::from_ref(member)).await?;
+        Ok(found.into_iter().next().flatten())
+    }
+
     fn of(&self, coupon: &CouponCode) -> PerCoupon {
         let mut coupons = self.coupons.borrow_mut();
         if let Some(batcher) = coupons.get(coupon) {

@@ -1,6 +1,6 @@
 //! From the HTTP request to what is asked: every check that needs nobody else.
 
-use std::{rc::Rc, time::Instant};
+use std::{cell::OnceCell, rc::Rc, time::Instant};
 
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse, ResponseError,
@@ -8,8 +8,12 @@ use actix_web::{
     web::{Bytes, BytesMut, Payload},
 };
 use contracts::TraceParent;
-use domain::ids::{MemberId, RequestId};
+use domain::{
+    clock::Clock,
+    ids::{MemberId, RequestId},
+};
 use futures::StreamExt;
+use tracing::Instrument;
 
 use super::{admit, body};
 use crate::{error::ApiError, path, trace, worker::Worker};
@@ -18,16 +22,22 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const JSON: &str = "application/json";
 
 /// Who asks, under which id, in which trace.
-#[derive(Debug)]
-pub struct Asked {
+pub struct Asked<'a> {
     /// Who asks.
     pub member: MemberId,
     /// The request's id.
     pub request: RequestId,
     /// The id was derived from a key that the client chose: the request may exist already.
     pub keyed: bool,
-    /// The trace.
-    pub trace: TraceParent,
+    trace: OnceCell<TraceParent>,
+    http: &'a HttpRequest,
+}
+
+impl Asked<'_> {
+    /// The trace, which is begun when it is first needed: a sold out coupon's flood needs none.
+    pub fn trace(&self, clock: &dyn Clock) -> TraceParent {
+        *self.trace.get_or_init(|| trace::of(self.http, clock))
+    }
 }
 
 /// Takes a request for a coupon.
@@ -36,7 +46,12 @@ pub async fn post(worker: Rc<Worker>, request: HttpRequest, payload: Payload) ->
     let started = Instant::now();
     let answer = async {
         let _in_flight = app.in_flight.enter().ok_or(ApiError::Overloaded("coupon requests are in progress already"))?;
-        take(&worker, &request, payload).await
+        if app.tracing_on {
+            let (span, trace) = trace::begin(&request);
+            // Boxed, so that the usual case need not carry a span's place in its future.
+            return Box::pin(take(&worker, &request, payload, trace)).instrument(span).await;
+        }
+        take(&worker, &request, payload, None).await
     };
     match answer.await {
         Ok(response) => {
@@ -57,7 +72,12 @@ pub async fn post(worker: Rc<Worker>, request: HttpRequest, payload: Payload) ->
     }
 }
 
-async fn take(worker: &Worker, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
+async fn take(
+    worker: &Worker,
+    request: &HttpRequest,
+    payload: Payload,
+    trace: Option<TraceParent>,
+) -> Result<HttpResponse, ApiError> {
     let app = &worker.app;
     if app.is_draining() {
         return Err(ApiError::ShuttingDown);
@@ -86,13 +106,12 @@ async fn take(worker: &Worker, request: &HttpRequest, payload: Payload) -> Resul
         return Err(ApiError::InvalidFields(faults));
     };
     app.limits.member(&member)?;
-    let clock = app.clock.as_ref();
     let id = match key {
         Some(key) => RequestId::from_idempotency_key(&view.coupon.code, &member, key),
-        None => RequestId::fresh(clock),
+        None => RequestId::fresh(app.clock.as_ref()),
     };
-    let trace = trace::of(request, clock, app.tracing_on);
-    let asked = Asked { member, request: id, keyed: key.is_some(), trace };
+    let trace = trace.map_or_else(OnceCell::new, OnceCell::from);
+    let asked = Asked { member, request: id, keyed: key.is_some(), trace, http: request };
     admit::admit(worker, &view, &asked).await
 }
 
