@@ -5,7 +5,7 @@ use std::time::Duration;
 use contracts::decode;
 use domain::coupon::{LogIncarnation, Place};
 use kafka_io::{CommandProducer, LogClient, ProducerSettings, PublishError};
-use testkit::{PrivateKafka, create_topics, eventually, kafka_settings, log_key, read_all, unique};
+use testkit::{PrivateKafka, create_topics, eventually, eventually_some, kafka_settings, log_key, read_all, unique};
 
 use crate::support::{SOON, producer, request, requested, topics};
 
@@ -139,8 +139,11 @@ async fn a_broker_that_falls_silent_after_the_send_leaves_the_record_unknown() {
         client.watermarks(topic, 0).await.is_ok_and(|marks| marks.high > 1)
     })
     .await;
-    // And the producer goes on.
-    let place = producer.publish(topic, Some(0), &request("c", 11).1).unwrap().await.unwrap();
+    // And the producer goes on, under the same idempotence: it may need a moment to settle what was unknown.
+    let place = eventually_some(SOON, "a record is acknowledged again", || async {
+        producer.publish(topic, Some(0), &request("c", 11).1)?.await
+    })
+    .await;
     assert!(place.offset > first.offset);
     let log = LogIncarnation { cluster_id: String::new(), topic_id: String::new() };
     let all = read_all(&settings, topic, 0).await;
