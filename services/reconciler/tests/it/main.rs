@@ -4,5 +4,6 @@
 mod counts;
 mod gates;
 mod pending;
+mod process;
 mod replicas;
 mod stage;
