@@ -40,7 +40,7 @@ pub struct Here<'a> {
     /// The partition that is folded.
     pub partition: i32,
     /// The partition that a code hashes to now; records of unknown coupons are sent there.
-    pub home_of: &'a dyn Fn(&CouponCode) -> i32,
+    pub home_of: &'a (dyn Fn(&CouponCode) -> i32 + Sync),
 }
 
 /// A new row of the ledger.

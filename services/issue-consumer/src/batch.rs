@@ -1,0 +1,158 @@
+//! A batch: consecutive records of one partition, read, and cut into what can be decided and what cannot be used.
+
+use std::collections::BTreeMap;
+
+use contracts::{Decoded, LogKey, RawRecord, RecordBatch, TraceParent, Unusable, decode};
+use domain::coupon::{Body, LogIncarnation, Record};
+
+/// Consecutive records of one partition.
+#[derive(Debug, Default)]
+pub struct Batch {
+    raw: RecordBatch,
+    records: Vec<Record>,
+    unusable: BTreeMap<i64, Unusable>,
+    traces: Vec<TraceParent>,
+}
+
+impl Batch {
+    /// Reads the records. `traces_max` bounds how many trace parents are kept for the batch's span; 0 reads none.
+    #[must_use]
+    pub fn read(raw: RecordBatch, log_key: &LogKey, log: &LogIncarnation, traces_max: usize) -> Self {
+        let mut batch = Self { records: Vec::with_capacity(raw.len()), ..Self::default() };
+        for record in raw.iter() {
+            if batch.traces.len() < traces_max
+                && let Some(trace) = record.trace_parent().filter(|trace| trace.sampled())
+            {
+                batch.traces.push(trace);
+            }
+            match decode(&record, log_key, log) {
+                Decoded::Usable(usable) => batch.records.push(usable),
+                Decoded::Unusable(unusable) => {
+                    batch.records.extend(final_by_id(&record, &unusable));
+                    batch.unusable.insert(record.offset, unusable);
+                }
+            }
+        }
+        batch.raw = raw;
+        batch
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn whole(&self) -> Slice<'_> {
+        let from = self.raw.first().map_or(0, |record| record.offset);
+        let to = self.raw.last().map_or(0, |record| record.offset.saturating_add(1));
+        Slice { batch: self, from, to }
+    }
+
+    /// How many records it holds, usable or not.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
+    /// The traces of its requests, as far as they were kept.
+    #[must_use]
+    pub fn traces(&self) -> &[TraceParent] {
+        &self.traces
+    }
+
+    /// The record at `offset` as it was read.
+    #[must_use]
+    pub fn raw_at(&self, offset: i64) -> Option<RawRecord<'_>> {
+        self.raw.get(self.index_of(offset)).filter(|record| record.offset == offset)
+    }
+
+    /// The index of the first record at or after `offset`.
+    fn index_of(&self, offset: i64) -> usize {
+        let (mut low, mut high) = (0, self.raw.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.raw.get(middle).is_some_and(|record| record.offset < offset) {
+                low = middle.saturating_add(1);
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+}
+
+/// A record that cannot be used still makes its request final, if it can be read which one it is.
+fn final_by_id(raw: &RawRecord<'_>, unusable: &Unusable) -> Option<Record> {
+    let (coupon, id) = (unusable.coupon.clone()?, unusable.request?);
+    let body = Body::Unusable(domain::coupon::Unusable { id, coupon, member: unusable.member.clone() });
+    Some(Record { place: raw.place(), at: domain::clock::Timestamp::from_unix_ms(raw.timestamp_ms), body })
+}
+
+/// A part of a batch that is decided in one transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct Slice<'a> {
+    batch: &'a Batch,
+    /// The offset of its first record.
+    pub from: i64,
+    /// The offset behind its last record: the decided position after it.
+    pub to: i64,
+}
+
+impl<'a> Slice<'a> {
+    /// The batch that it is a part of.
+    #[must_use]
+    pub const fn batch(&self) -> &'a Batch {
+        self.batch
+    }
+
+    /// The records that can be decided, in order.
+    #[must_use]
+    pub fn records(&self) -> &'a [Record] {
+        let start = self.batch.records.partition_point(|record| record.place.offset < self.from);
+        let end = self.batch.records.partition_point(|record| record.place.offset < self.to);
+        self.batch.records.get(start..end).unwrap_or_default()
+    }
+
+    /// The records that cannot be used, by offset.
+    pub fn unusable(&self) -> impl Iterator<Item = (i64, &'a Unusable)> + use<'a> {
+        self.batch.unusable.range(self.from..self.to).map(|(offset, unusable)| (*offset, unusable))
+    }
+
+    /// The offset of its first record; `from` may lie in a gap before it.
+    #[must_use]
+    pub fn first_offset(&self) -> i64 {
+        self.batch.raw.get(self.batch.index_of(self.from)).map_or(self.from, |record| record.offset)
+    }
+
+    /// How many records it holds, usable or not.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.batch.index_of(self.to).saturating_sub(self.batch.index_of(self.from))
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Two halves with at least one record each; none if it has only one.
+    #[must_use]
+    pub fn halves(&self) -> Option<(Self, Self)> {
+        let (start, end) = (self.batch.index_of(self.from), self.batch.index_of(self.to));
+        if end.saturating_sub(start) < 2 {
+            return None;
+        }
+        let cut = self.batch.raw.get(usize::midpoint(start, end))?.offset;
+        Some((Self { to: cut, ..*self }, Self { from: cut, ..*self }))
+    }
+
+    /// The same records from `from` on; what is before was decided already.
+    #[must_use]
+    pub fn starting_at(&self, from: i64) -> Self {
+        Self { from: from.clamp(self.from, self.to), ..*self }
+    }
+}

@@ -1,0 +1,177 @@
+//! The settings: defaults < file < environment (`ISSUE_CONSUMER__BATCH__RECORDS_MAX=100`).
+
+use std::time::Duration;
+
+use contracts::{LogKey, LogKeyError};
+use domain::secret::Secret;
+use kafka_io::{BatchLimits, ConsumerSettings, KafkaSettings, ProducerSettings};
+use postgres_io::PostgresSettings;
+use redis_io::RedisSettings;
+use serde::{Deserialize, Serialize};
+use service_kit::{
+    settings::{Fault, Validate},
+    telemetry::TelemetrySettings,
+};
+
+/// Trace parents that a batch's span links to, at most.
+const LINKS_MAX: usize = 128;
+
+/// All settings of the service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Health and metrics.
+    pub http: HttpSettings,
+    /// Kafka.
+    pub kafka: KafkaSettings,
+    /// The group.
+    pub consumer: ConsumerSettings,
+    /// The producer of outcomes, forwarded records and dead letters.
+    pub producer: ProducerSettings,
+    /// PostgreSQL. Each assigned partition uses two connections of its own.
+    pub postgres: PostgresSettings,
+    /// Redis, for the settler.
+    pub redis: RedisSettings,
+    /// Keys.
+    pub keys: KeySettings,
+    /// When a batch is full.
+    pub batch: BatchSettings,
+    /// Logs and traces.
+    pub telemetry: TelemetrySettings,
+    /// Fingerprints of holders kept for each partition; about 20 bytes each. A coupon with more issues is looked up instead.
+    pub fingerprints_max: usize,
+    /// A transaction or query that takes longer is given up and tried again, in milliseconds.
+    pub transaction_timeout_ms: u64,
+    /// How often the lag is looked at and offsets are told to Kafka, in milliseconds.
+    pub lag_interval_ms: u64,
+    /// Not live any more, when records wait, no server is to blame, and nothing moved for this long, in milliseconds.
+    pub stall_ms: u64,
+    /// How long a partition's tasks may take to stop before they are dropped, in milliseconds.
+    pub stop_timeout_ms: u64,
+    /// The grace time of the whole shutdown, in milliseconds.
+    pub grace_ms: u64,
+}
+
+/// Where health and metrics are served.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// `address:port`.
+    pub listen: String,
+}
+
+/// Keys.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeySettings {
+    /// The key of signed records in the log; several, separated by commas, while it is exchanged.
+    pub log_signing: Secret,
+}
+
+/// When a batch is full.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchSettings {
+    /// The most records.
+    pub records_max: usize,
+    /// The most bytes.
+    pub bytes_max: usize,
+    /// How long a batch waits for more records once it has one, in milliseconds; 0 takes what is there.
+    pub wait_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            http: HttpSettings::default(),
+            kafka: KafkaSettings::default(),
+            consumer: ConsumerSettings::default(),
+            producer: ProducerSettings::default(),
+            postgres: PostgresSettings::default(),
+            redis: RedisSettings::default(),
+            keys: KeySettings::default(),
+            batch: BatchSettings::default(),
+            telemetry: TelemetrySettings::default(),
+            fingerprints_max: 500_000,
+            transaction_timeout_ms: 30_000,
+            lag_interval_ms: 1_000,
+            stall_ms: 60_000,
+            stop_timeout_ms: 5_000,
+            grace_ms: 20_000,
+        }
+    }
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8091".to_owned() }
+    }
+}
+
+impl Default for BatchSettings {
+    fn default() -> Self {
+        Self { records_max: 5_000, bytes_max: 4 * 1024 * 1024, wait_ms: 2 }
+    }
+}
+
+impl BatchSettings {
+    /// As the intake takes them.
+    #[must_use]
+    pub const fn limits(&self) -> BatchLimits {
+        BatchLimits { records_max: self.records_max, bytes_max: self.bytes_max, wait: Duration::from_millis(self.wait_ms) }
+    }
+}
+
+impl Settings {
+    /// The bound of a transaction or query.
+    #[must_use]
+    pub const fn transaction_timeout(&self) -> Duration {
+        Duration::from_millis(self.transaction_timeout_ms)
+    }
+
+    /// Trace parents that a batch keeps: none where nobody collects them.
+    #[must_use]
+    pub fn traces_max(&self) -> usize {
+        if self.telemetry.exports() { LINKS_MAX } else { 0 }
+    }
+
+    /// The key of signed records.
+    ///
+    /// # Errors
+    /// The setting holds no usable key.
+    pub fn log_key(&self) -> Result<LogKey, LogKeyError> {
+        LogKey::parse(self.keys.log_signing.expose())
+    }
+}
+
+impl Validate for Settings {
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = self.telemetry.faults();
+        let mut fault = |wrong: bool, field: &str, problem: &str, fix: &str| {
+            if wrong {
+                faults.push(Fault::new(field, problem, fix));
+            }
+        };
+        fault(self.http.listen.parse::<std::net::SocketAddr>().is_err(), "http.listen", "is no address", "give address:port");
+        fault(self.kafka.brokers.is_empty(), "kafka.brokers", "is empty", "give host:port, several separated by commas");
+        fault(self.log_key().is_err(), "keys.log_signing", "holds no usable key", "give the secret that the gateways sign with");
+        fault(!(1..=50_000).contains(&self.batch.records_max), "batch.records_max", "is out of range", "give 1 to 50000");
+        fault(
+            !(1_024..=64 * 1024 * 1024).contains(&self.batch.bytes_max),
+            "batch.bytes_max",
+            "is out of range",
+            "give 1024 to 67108864 bytes",
+        );
+        fault(self.batch.wait_ms > 10_000, "batch.wait_ms", "is too long", "give at most 10000");
+        fault(
+            !(1_000..=600_000).contains(&self.transaction_timeout_ms),
+            "transaction_timeout_ms",
+            "is out of range",
+            "give 1000 to 600000",
+        );
+        fault(!(50..=60_000).contains(&self.lag_interval_ms), "lag_interval_ms", "is out of range", "give 50 to 60000");
+        fault(self.stall_ms < 5_000, "stall_ms", "is shorter than a slow transaction", "give at least 5000");
+        fault(self.stop_timeout_ms > self.grace_ms, "stop_timeout_ms", "is longer than grace_ms", "give less than grace_ms");
+        faults
+    }
+}

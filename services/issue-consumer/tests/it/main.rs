@@ -1,0 +1,10 @@
+//! The issue-consumer on real servers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, clippy::panic, missing_docs)]
+
+mod faults;
+mod fold;
+mod followers;
+mod harness;
+mod invariants;
+mod poison;
+mod rebalance;
