@@ -1,0 +1,215 @@
+//! `trueup coupon …`: the gateways' admin API, which writes down who did what.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use domain::ids::CouponCode;
+use reqwest::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    cli::{AdmissionArg, CouponCommand, Moment},
+    exit::Exit,
+    output::{self, Table},
+    settings::Settings,
+};
+
+/// How long one call may take; the gateway waits a bounded time for the log's decision.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pages of the list that are followed.
+const LIST_PAGES_MAX: usize = 1_000;
+
+/// Does one of them.
+///
+/// # Errors
+/// No gateway can be reached, or the token is missing.
+pub async fn run(settings: &Settings, command: &CouponCommand, json: bool) -> anyhow::Result<Exit> {
+    let api = Api::new(settings)?;
+    let (method, path, body) = match command {
+        CouponCommand::List => return list(&api, json).await,
+        CouponCommand::Show(arg) => (Method::GET, format!("/v1/coupons/{}", escaped(&arg.code)?), None),
+        CouponCommand::Define(args) => {
+            let admission = match args.admission {
+                AdmissionArg::Reserved => "reserved",
+                AdmissionArg::Queued => "queued",
+            };
+            escaped(&args.code)?;
+            let mut body = json!({
+                "code": args.code, "name": args.name.as_ref().unwrap_or(&args.code), "admission": admission, "totalQuantity": args.total,
+            });
+            if let Some(object) = body.as_object_mut() {
+                put_moment(object, "opensAt", args.opens_at.map(|at| Moment(Some(at))));
+                put_moment(object, "closesAt", args.closes_at.map(|at| Moment(Some(at))));
+            }
+            (Method::POST, "/v1/admin/coupons".to_owned(), Some(body))
+        }
+        CouponCommand::Change(args) => {
+            let mut body = Map::new();
+            if let Some(name) = &args.name {
+                body.insert("name".to_owned(), json!(name));
+            }
+            if let Some(total) = args.total {
+                body.insert("totalQuantity".to_owned(), json!(total));
+            }
+            put_moment(&mut body, "opensAt", args.opens_at);
+            put_moment(&mut body, "closesAt", args.closes_at);
+            (Method::PATCH, format!("/v1/admin/coupons/{}", escaped(&args.code)?), Some(Value::Object(body)))
+        }
+        CouponCommand::Pause(arg) => (Method::POST, format!("/v1/admin/coupons/{}/pause", escaped(&arg.code)?), None),
+        CouponCommand::Resume(arg) => (Method::POST, format!("/v1/admin/coupons/{}/resume", escaped(&arg.code)?), None),
+        CouponCommand::End(arg) => (Method::POST, format!("/v1/admin/coupons/{}/end", escaped(&arg.code)?), None),
+        CouponCommand::Cancel(args) => {
+            let path = format!("/v1/admin/coupons/{}/requests/{}/cancel", escaped(&args.code)?, args.request);
+            (Method::POST, path, Some(json!({ "memberId": args.member })))
+        }
+    };
+    let (status, answer) = api.call(method, &path, body.as_ref()).await?;
+    say(status, &answer, json)
+}
+
+fn put_moment(object: &mut Map<String, Value>, name: &str, at: Option<Moment>) {
+    if let Some(Moment(at)) = at {
+        let value = at.map_or(Value::Null, |at| json!(at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)));
+        object.insert(name.to_owned(), value);
+    }
+}
+
+/// A coupon's code as a part of a path.
+fn escaped(code: &str) -> anyhow::Result<String> {
+    let code = CouponCode::new(code).map_err(|error| anyhow::anyhow!("the coupon's code `{code}` {error}"))?;
+    let mut text = String::new();
+    for byte in code.as_str().bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Ok(text)
+}
+
+fn say(status: StatusCode, answer: &Value, json: bool) -> anyhow::Result<Exit> {
+    if json {
+        output::print_json(answer)?;
+    } else if status.is_success() {
+        if status == StatusCode::ACCEPTED {
+            println!("  the command is in the log and not decided yet; look again with: trueup coupon show");
+        }
+        print!("{}", output::fields(answer));
+    } else {
+        let text = |name: &str| answer.get(name).map(output::plain).unwrap_or_default();
+        eprintln!("trueup: {} ({}, {}){}", text("detail"), text("code"), status.as_u16(), hint(status));
+        for fault in answer.get("errors").and_then(Value::as_array).into_iter().flatten() {
+            let part = |name: &str| fault.get(name).map(output::plain).unwrap_or_default();
+            eprintln!("  {} {}", part("field"), part("problem"));
+        }
+    }
+    Ok(if status.is_success() { Exit::Done } else { Exit::Difference })
+}
+
+const fn hint(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 | 403 => "; set TRUEUP__ADMIN__TOKEN to a token of the gateways' COUPON_GATEWAY__ADMIN__TOKENS",
+        _ => "",
+    }
+}
+
+async fn list(api: &Api, json: bool) -> anyhow::Result<Exit> {
+    let mut all: Vec<Value> = Vec::new();
+    let mut after: Option<String> = None;
+    for _ in 0..LIST_PAGES_MAX {
+        let path = after.as_ref().map_or_else(|| "/v1/admin/coupons".to_owned(), |after| format!("/v1/admin/coupons?after={after}"));
+        let (status, answer) = api.call(Method::GET, &path, None).await?;
+        if !status.is_success() {
+            return say(status, &answer, json);
+        }
+        let items = answer.get("coupons").or_else(|| answer.get("items")).and_then(Value::as_array).cloned().unwrap_or_default();
+        all.extend(items);
+        after = match answer.get("next").or_else(|| answer.get("nextAfter")).and_then(Value::as_str) {
+            Some(next) => Some(escaped(next)?),
+            None => break,
+        };
+    }
+    if json {
+        output::print_json(&all)?;
+        return Ok(Exit::Done);
+    }
+    let columns = ["code", "admission", "status", "totalQuantity", "issuedQuantity", "opensAt", "closesAt", "name"];
+    let mut table = Table::new(columns);
+    for coupon in &all {
+        table.row(columns.map(|column| coupon.get(column).map_or_else(|| "-".to_owned(), output::plain)));
+    }
+    if table.is_empty() {
+        println!("no coupon is defined; define one: trueup coupon define coupon-2024 --admission queued --total 100");
+    } else {
+        print!("{}", table.render());
+    }
+    Ok(Exit::Done)
+}
+
+/// The gateways, asked in turn until one answers.
+struct Api {
+    http: reqwest::Client,
+    gateways: Vec<String>,
+    token: String,
+}
+
+impl Api {
+    fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().timeout(CALL_TIMEOUT).no_proxy().build().context("cannot make an HTTP client")?;
+        let gateways = settings.gateway_urls();
+        if gateways.is_empty() {
+            bail!("no gateway is known; set TRUEUP__GATEWAYS or give --gateways");
+        }
+        Ok(Self { http, gateways, token: settings.admin.token.expose().to_owned() })
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<(StatusCode, Value)> {
+        let mut last = None;
+        for gateway in &self.gateways {
+            let mut request = self.http.request(method.clone(), format!("{gateway}{path}"));
+            if !self.token.is_empty() {
+                request = request.bearer_auth(&self.token);
+            }
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            match request.send().await {
+                Ok(response) => {
+                    let status = response.status();
+                    let bytes = response.bytes().await.context("the gateway's answer broke off")?;
+                    let answer = serde_json::from_slice(&bytes)
+                        .unwrap_or_else(|_| json!({ "detail": String::from_utf8_lossy(&bytes), "code": "no_json" }));
+                    return Ok((status, answer));
+                }
+                // Only a gateway that was never reached may be passed over: another error may have appended the command.
+                Err(error) if error.is_connect() => last = Some(error),
+                Err(error) => return Err(error).context(format!("{gateway} did not answer; the command may or may not be in the log")),
+            }
+        }
+        let tried = self.gateways.join(", ");
+        let error = last.map_or_else(String::new, |error| format!(": {error}"));
+        bail!("no gateway can be reached at {tried} (TRUEUP__GATEWAYS or --gateways){error}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn codes_are_escaped_or_refused() {
+        assert_eq!(escaped("coupon-2024").unwrap(), "coupon-2024");
+        assert_eq!(escaped("50%/회").unwrap(), "50%25%2F%ED%9A%8C");
+        assert!(escaped("a b").unwrap_err().to_string().contains("a b"));
+    }
+
+    #[test]
+    fn taking_a_bound_away_is_null_and_leaving_it_alone_is_nothing() {
+        let mut object = Map::new();
+        put_moment(&mut object, "opensAt", None);
+        put_moment(&mut object, "closesAt", Some(Moment(None)));
+        assert_eq!(Value::Object(object), json!({ "closesAt": null }));
+    }
+}
