@@ -1,8 +1,8 @@
 //! A database for each test, copied from one that was migrated once.
 
-use std::fs;
-
-use stack::{Postgres, paths};
+use domain::secret::Secret;
+use postgres_io::PostgresSettings;
+use stack::Postgres;
 use tokio::sync::OnceCell;
 
 /// The database that others are copied from.
@@ -14,28 +14,20 @@ const TEMPLATE: &str = "trueup_template";
 /// A migration or the copy fails.
 pub async fn create(server: &'static Postgres, name: &str) -> String {
     static MIGRATED: OnceCell<()> = OnceCell::const_new();
-    MIGRATED.get_or_init(|| async { run(move || migrate_template(server)).await }).await;
+    MIGRATED.get_or_init(|| migrate_template(server)).await;
     let name = name.to_owned();
-    run(move || {
-        // Copying takes a lock on the template; PostgreSQL waits for it by itself.
-        server.psql("postgres", &format!("CREATE DATABASE \"{name}\" TEMPLATE {TEMPLATE}")).expect("a copy of the template");
-        server.url_of(&name)
-    })
-    .await
+    psql(server, format!("CREATE DATABASE \"{name}\" TEMPLATE {TEMPLATE}")).await;
+    server.url_of(&name)
 }
 
-fn migrate_template(server: &Postgres) {
-    server.psql("postgres", &format!("CREATE DATABASE {TEMPLATE}")).expect("a template");
-    let folder = paths::workspace().expect("the workspace").join("migrations");
-    let mut migrations: Vec<_> =
-        fs::read_dir(folder).expect("migrations").flatten().map(|entry| entry.path().join("up.sql")).collect();
-    migrations.sort();
-    for migration in migrations.iter().filter(|file| file.is_file()) {
-        let sql = fs::read_to_string(migration).expect("a migration");
-        server.psql(TEMPLATE, &sql).unwrap_or_else(|error| panic!("{}: {error:#}", migration.display()));
-    }
+async fn migrate_template(server: &'static Postgres) {
+    psql(server, format!("CREATE DATABASE {TEMPLATE}")).await;
+    let settings = PostgresSettings { url: Secret::new(server.url_of(TEMPLATE)), ..PostgresSettings::default() };
+    postgres_io::migrate(&settings).await.expect("the template's migrations");
 }
 
-async fn run<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(call).await.expect("a blocking call of a test")
+/// psql waits for its server, which must not happen on a thread that runs tests.
+async fn psql(server: &'static Postgres, sql: String) {
+    let run = move || server.psql("postgres", &sql).map(drop);
+    tokio::task::spawn_blocking(run).await.expect("a blocking call of a test").expect("SQL of the test's set-up");
 }
