@@ -162,6 +162,10 @@ impl Connections {
 
 fn connection_info(settings: &RedisSettings) -> Result<redis::ConnectionInfo, GateError> {
     let url = settings.url.expose();
+    if url.starts_with("rediss:") {
+        // The driver takes the process' provider and panics without one. An error says that there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
     // The driver's own words may repeat the URL, password and all, so they are not passed on.
     let unreadable = |_| GateError::Settings("redis.url is not a redis:// or rediss:// URL".to_owned());
     let Some(file) = &settings.tls_ca_file else {

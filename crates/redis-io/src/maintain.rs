@@ -200,9 +200,7 @@ impl Gate {
         if reply::integer(&reply::next(&mut values)?)? == 0 {
             return Err(GateError::Cold);
         }
-        values
-            .map(|value| if reply::text(&value)?.is_empty() { Ok(None) } else { reply::parsed(&value).map(Some) })
-            .collect()
+        values.map(|value| if reply::text(&value)?.is_empty() { Ok(None) } else { reply::parsed(&value).map(Some) }).collect()
     }
 
     /// Looks at a gate; writes nothing.

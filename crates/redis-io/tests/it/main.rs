@@ -8,3 +8,4 @@ mod reserve;
 mod server;
 mod settle;
 mod speed;
+mod tls;
