@@ -1,0 +1,12 @@
+//! The gateway as a process, against real servers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::large_futures,
+    missing_docs
+)]
+
+mod gateway;
+mod intake;
