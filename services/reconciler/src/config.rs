@@ -102,7 +102,7 @@ pub struct PendingSettings {
 
 impl Default for PendingSettings {
     fn default() -> Self {
-        Self { interval_ms: 5_000, grace_ms: 15_000, page: 500, pages_max: 20, lag_records_max: 10_000, lease_ms: 60_000 }
+        Self { interval_ms: 5_000, grace_ms: 10_000, page: 500, pages_max: 20, lag_records_max: 10_000, lease_ms: 60_000 }
     }
 }
 

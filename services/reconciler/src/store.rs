@@ -134,7 +134,7 @@ impl Store {
     pub async fn page(&self, which: Which, after: &str, limit: i64) -> Result<Vec<Watched>, TaskError> {
         let query = format!(
             "{COUPON_WITH_POSITION} WHERE (c.admission = 'reserved' OR $2) \
-             AND (NOT c.ended OR c.updated_at > now() - $3 * interval '1 second') AND c.coupon_code > $4 \
+             AND (NOT c.ended OR $3 > 0 AND c.updated_at > now() - $3 * interval '1 second') AND c.coupon_code > $4 \
              ORDER BY c.coupon_code LIMIT $5"
         );
         let ended_for_s = if which == Which::Reserved { 0 } else { self.ended_for_s };
@@ -147,7 +147,7 @@ impl Store {
             .bind::<sql_types::BigInt, _>(limit)
             .load(&mut connection)
             .await?;
-        rows.into_iter().filter(|row| which != Which::Reserved || !row.ended).map(Watched::try_from).collect()
+        rows.into_iter().map(Watched::try_from).collect()
     }
 
     /// One coupon.
