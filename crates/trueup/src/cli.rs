@@ -46,7 +46,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Bring the database's schema up to date.
-    #[command(after_help = "Example:\n  trueup migrate\n\nRunning it twice is harmless. Run it as a job of its own, before new services start.")]
+    #[command(
+        after_help = "Example:\n  trueup migrate\n\nRunning it twice is harmless. Run it as a job of its own, before new services start."
+    )]
     Migrate,
     /// Create the topics, or check that they are as they have to be.
     #[command(
@@ -140,7 +142,9 @@ A total below what is issued at that place in the log is refused.")]
     #[command(after_help = "Example:\n  trueup coupon end coupon-2024")]
     End(CodeArg),
     /// Cancel a request that is not decided yet. An issue is never revoked.
-    #[command(after_help = "Example:\n  trueup coupon cancel coupon-2024 0190c2f4-6a3e-7c54-9d9e-2f6f0a1b2c3d --member user-1234")]
+    #[command(
+        after_help = "Example:\n  trueup coupon cancel coupon-2024 0190c2f4-6a3e-7c54-9d9e-2f6f0a1b2c3d --member user-1234"
+    )]
     Cancel(CancelArgs),
 }
 
@@ -290,7 +294,9 @@ pub struct AuditArgs {
 #[derive(Debug, Subcommand)]
 pub enum DeadLettersCommand {
     /// List them, the newest first.
-    #[command(after_help = "Examples:\n  trueup dead-letters list\n  trueup dead-letters list --coupon coupon-2024 --cause bad_json --limit 20")]
+    #[command(
+        after_help = "Examples:\n  trueup dead-letters list\n  trueup dead-letters list --coupon coupon-2024 --cause bad_json --limit 20"
+    )]
     List {
         /// Only of this coupon.
         #[arg(long)]

@@ -118,7 +118,8 @@ async fn list(api: &Api, json: bool) -> anyhow::Result<Exit> {
     let mut all: Vec<Value> = Vec::new();
     let mut after: Option<String> = None;
     for _ in 0..LIST_PAGES_MAX {
-        let path = after.as_ref().map_or_else(|| "/v1/admin/coupons".to_owned(), |after| format!("/v1/admin/coupons?after={after}"));
+        let path =
+            after.as_ref().map_or_else(|| "/v1/admin/coupons".to_owned(), |after| format!("/v1/admin/coupons?after={after}"));
         let (status, answer) = api.call(Method::GET, &path, None).await?;
         if !status.is_success() {
             return say(status, &answer, json);
@@ -184,7 +185,9 @@ impl Api {
                 }
                 // Only a gateway that was never reached may be passed over: another error may have appended the command.
                 Err(error) if error.is_connect() => last = Some(error),
-                Err(error) => return Err(error).context(format!("{gateway} did not answer; the command may or may not be in the log")),
+                Err(error) => {
+                    return Err(error).context(format!("{gateway} did not answer; the command may or may not be in the log"));
+                }
             }
         }
         let tried = self.gateways.join(", ");

@@ -32,7 +32,9 @@ const SOURCE: &str = "/trueup/operator";
 /// Log or database cannot be reached, or there is no such dead letter.
 pub async fn run(settings: &Settings, command: &DeadLettersCommand, json: bool) -> anyhow::Result<Exit> {
     match command {
-        DeadLettersCommand::List { coupon, cause, limit } => list(settings, coupon.as_deref(), cause.as_deref(), *limit, json).await,
+        DeadLettersCommand::List { coupon, cause, limit } => {
+            list(settings, coupon.as_deref(), cause.as_deref(), *limit, json).await
+        }
         DeadLettersCommand::Show { place } => show(settings, place.0, json).await,
         DeadLettersCommand::Replay { place, coupon, member } => {
             replay(settings, place.0, coupon.as_deref(), member.as_deref(), json).await
@@ -58,7 +60,11 @@ async fn list(settings: &Settings, coupon: Option<&str>, cause: Option<&str>, li
             row.detail.clone(),
         ]);
     }
-    if table.is_empty() { println!("no dead letters") } else { print!("{}", table.render()) }
+    if table.is_empty() {
+        println!("no dead letters")
+    } else {
+        print!("{}", table.render())
+    }
     Ok(Exit::Done)
 }
 
@@ -79,7 +85,8 @@ struct Found {
 async fn find(settings: &Settings, place: Place) -> anyhow::Result<Found> {
     let db = settings.database().await?;
     let note = pg::dead_letter(&mut *pg::connection(&db, settings).await?, place.partition, place.offset).await?;
-    let note = note.with_context(|| format!("no dead letter is noted at {place}; trueup dead-letters list shows those that are"))?;
+    let note =
+        note.with_context(|| format!("no dead letter is noted at {place}; trueup dead-letters list shows those that are"))?;
     let topics = &settings.kafka.topics;
     for (topic, partition, offset) in
         [(&topics.created, place.partition, place.offset), (&topics.dead_letter, note.dlt_partition, note.dlt_offset)]
@@ -130,7 +137,10 @@ async fn replay(settings: &Settings, place: Place, code: Option<&str>, member: O
     let coupon = pg::coupon(&mut *pg::connection(&db, settings).await?, wish.coupon.as_str()).await?;
     let Some(coupon) = coupon else {
         let code = &wish.coupon;
-        return refused(&format!("no coupon `{code}` is defined, so it would be refused again; define it first, or give --coupon"), json);
+        return refused(
+            &format!("no coupon `{code}` is defined, so it would be refused again; define it first, or give --coupon"),
+            json,
+        );
     };
     let id = replay_id(&wish.coupon, &wish.member, wish.origin);
     let request = Request { id, coupon: wish.coupon.clone(), member: wish.member.clone(), admitted: false };
@@ -144,8 +154,9 @@ async fn replay(settings: &Settings, place: Place, code: Option<&str>, member: O
         Err(error) => Err(error),
     };
     let _ = producer.flush(FLUSH_TIMEOUT).await;
-    let appended = appended
-        .with_context(|| format!("{}: the replay may or may not be in the log; replaying again is safe", settings.kafka_hint()))?;
+    let appended = appended.with_context(|| {
+        format!("{}: the replay may or may not be in the log; replaying again is safe", settings.kafka_hint())
+    })?;
     let report = json!({
         "replayed": place.to_string(), "requestId": id, "replayOf": wish.old, "coupon": wish.coupon, "member": wish.member,
         "place": appended.to_string(), "traceId": trace.trace_id_hex(),
@@ -202,7 +213,8 @@ async fn readable_wish(settings: &Settings, found: &Found, place: Place) -> anyh
     let Some(raw) = found.batch.as_ref().and_then(contracts::RecordBatch::first) else {
         bail!("the record at {place} is in neither topic any more; its note has the cause: {}", found.note.detail);
     };
-    let is_command = |kind: &[u8]| [names::TYPE_DEFINE, names::TYPE_CHANGE, names::TYPE_CANCEL].iter().any(|name| name.as_bytes() == kind);
+    let is_command =
+        |kind: &[u8]| [names::TYPE_DEFINE, names::TYPE_CHANGE, names::TYPE_CANCEL].iter().any(|name| name.as_bytes() == kind);
     if raw.headers.get(names::CE_TYPE).is_some_and(is_command) {
         let why = "it is an operator's command, not a request, and commands are never repeated from the dead letters; give it anew: trueup coupon --help";
         return Ok(Err(why.to_owned()));
@@ -231,7 +243,12 @@ mod tests {
 
     fn partial(coupon: Option<&str>, member: Option<&str>) -> PartialWish {
         let origin = Place { partition: 3, offset: 1042 };
-        PartialWish { coupon: coupon.map(|c| CouponCode::new(c).unwrap()), member: member.map(|m| MemberId::new(m).unwrap()), old: None, origin }
+        PartialWish {
+            coupon: coupon.map(|c| CouponCode::new(c).unwrap()),
+            member: member.map(|m| MemberId::new(m).unwrap()),
+            old: None,
+            origin,
+        }
     }
 
     #[test]

@@ -270,7 +270,9 @@ async fn search(
                     story.told.push(format!("trace {trace}"));
                 }
                 story.told.push(format!("appended to the log at {} as {}", story.appended_at, story.place));
-                story.told.push(format!("not decided yet: {ahead} records of its partition are ahead (decided up to {position})"));
+                story
+                    .told
+                    .push(format!("not decided yet: {ahead} records of its partition are ahead (decided up to {position})"));
                 stories.push(story);
             }
         }

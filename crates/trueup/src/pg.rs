@@ -307,11 +307,7 @@ pub async fn ledger_page(
 ///
 /// # Errors
 /// The database does not answer, or its schema is another one.
-pub async fn ledger_by_ids(
-    connection: &mut AsyncPgConnection,
-    codes: &[String],
-    ids: &[Uuid],
-) -> anyhow::Result<Vec<LedgerRow>> {
+pub async fn ledger_by_ids(connection: &mut AsyncPgConnection, codes: &[String], ids: &[Uuid]) -> anyhow::Result<Vec<LedgerRow>> {
     sql_query(format!(
         "SELECT {LEDGER_COLUMNS} FROM unnest($1::text[], $2::uuid[]) AS k(code, id) \
          JOIN coupon_request r ON r.coupon_code = k.code AND r.request_id = k.id"

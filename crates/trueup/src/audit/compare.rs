@@ -262,13 +262,8 @@ impl<'a> Comparer<'a> {
                 continue;
             };
             let kind: &str = CommandKind::as_str(expected.kind);
-            let by_log = format!(
-                "{kind} by {} at {}@{}: {}",
-                expected.actor,
-                self.partition,
-                expected.offset,
-                expected.outcome.as_str()
-            );
+            let by_log =
+                format!("{kind} by {} at {}@{}: {}", expected.actor, self.partition, expected.offset, expected.outcome.as_str());
             let by_row = format!("{} by {} at {}@{}: {}", row.kind, row.actor, row.partition, row.offset, row.outcome);
             if by_log != by_row {
                 self.differences.add(Kind::ChangedCommand, subject, by_log, by_row);

@@ -96,10 +96,20 @@ fn hold(
     differences: &mut Differences,
 ) {
     for member in members.difference(issued) {
-        differences.add(Kind::GateExtraMember, format!("member {member}"), "not in coupon:issued", "in Redis, no issue in PostgreSQL");
+        differences.add(
+            Kind::GateExtraMember,
+            format!("member {member}"),
+            "not in coupon:issued",
+            "in Redis, no issue in PostgreSQL",
+        );
     }
     for member in issued.difference(members) {
-        differences.add(Kind::GateMissingMember, format!("member {member}"), "in coupon:issued", "issued in PostgreSQL, not in Redis");
+        differences.add(
+            Kind::GateMissingMember,
+            format!("member {member}"),
+            "in coupon:issued",
+            "issued in PostgreSQL, not in Redis",
+        );
     }
     let Some(coupon) = coupon else { return };
     let size = i64::try_from(members.len()).unwrap_or(i64::MAX);

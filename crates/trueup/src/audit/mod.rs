@@ -40,7 +40,10 @@ const READ_RECORDS_MAX: usize = 5_000;
 /// # Errors
 /// Log or database cannot be reached, or a code is no code.
 pub async fn run(settings: &Settings, args: &AuditArgs, json: bool) -> anyhow::Result<Exit> {
-    let codes = args.codes.iter().map(|code| CouponCode::new(code).map_err(|error| anyhow::anyhow!("the coupon's code `{code}` {error}")));
+    let codes = args
+        .codes
+        .iter()
+        .map(|code| CouponCode::new(code).map_err(|error| anyhow::anyhow!("the coupon's code `{code}` {error}")));
     let codes: Vec<CouponCode> = codes.collect::<Result<_, _>>()?;
     let gate = args.redis.then(|| Duration::from_millis(args.quiet_ms));
     let reports = audit(settings, &codes, gate).await?;
@@ -149,7 +152,8 @@ fn trouble(log: &Log, positions: &[pg::PositionRow]) -> Option<String> {
 fn begin_reading(snapshot: &Snapshot, partitions: i32) -> Reading {
     let home = partition_of(snapshot.code.as_str().as_bytes(), partitions);
     let partition = snapshot.coupon.as_ref().map_or(home, |coupon| coupon.partition);
-    let refused = snapshot.letters.iter().filter(|letter| letter.cause == Cause::RefusedByDatabase.as_str()).map(place_of).collect();
+    let refused =
+        snapshot.letters.iter().filter(|letter| letter.cause == Cause::RefusedByDatabase.as_str()).map(place_of).collect();
     Reading::new(snapshot.code.clone(), partition, home, refused)
 }
 

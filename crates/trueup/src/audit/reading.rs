@@ -101,7 +101,11 @@ impl Reading {
     #[must_use]
     pub fn expected_letters(&self) -> BTreeMap<Place, Cause> {
         let unknown = self.fold.unknown.keys().map(|offset| Place { partition: self.partition, offset: *offset });
-        self.letters.iter().map(|(place, cause)| (*place, *cause)).chain(unknown.map(|place| (place, Cause::UnknownCoupon))).collect()
+        self.letters
+            .iter()
+            .map(|(place, cause)| (*place, *cause))
+            .chain(unknown.map(|place| (place, Cause::UnknownCoupon)))
+            .collect()
     }
 
     /// Checks that every foreign record has its copy, with the same key and value. `noted_unknown`: places where the coupon was not yet known,

@@ -22,8 +22,8 @@ use anyhow::Context;
 use domain::clock::{Clock, SystemClock};
 use tokio::sync::mpsc;
 
-pub use self::{plan::Plan, report::Report, stats::Percentiles, verify::Verification};
 use self::{client::Client, ledger::Promises, load::Load, progress::Counters, stats::Stats, verify::Witness, watch::Reports};
+pub use self::{plan::Plan, report::Report, stats::Percentiles, verify::Verification};
 use crate::{cli::DrillArgs, exit::Exit, output, settings::Settings};
 
 /// Runs the drill, prints and writes its report.
@@ -36,7 +36,11 @@ pub async fn run(settings: &Settings, args: &DrillArgs, json: bool) -> anyhow::R
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(path, text).with_context(|| format!("cannot write the report to {}", path.display()))?;
     }
-    if json { output::print_json(&report)? } else { print!("{}", report.render()) }
+    if json {
+        output::print_json(&report)?
+    } else {
+        print!("{}", report.render())
+    }
     Ok(exit)
 }
 

@@ -81,7 +81,10 @@ impl Plan {
         ensure!(!gateways.is_empty(), "no gateway is known; set TRUEUP__GATEWAYS or give --gateways");
         let members = u64::from(args.members);
         let asks = members.saturating_mul(u64::try_from(codes.len()).unwrap_or(u64::MAX));
-        ensure!(asks <= ASKS_MAX, "{asks} requests are more than the {ASKS_MAX} that a drill remembers; give fewer members or coupons");
+        ensure!(
+            asks <= ASKS_MAX,
+            "{asks} requests are more than the {ASKS_MAX} that a drill remembers; give fewer members or coupons"
+        );
         let concurrency = usize::try_from(args.concurrency).context("the concurrency is too large")?;
         Ok(Self {
             codes,

@@ -127,9 +127,11 @@ impl Report {
             text.push_str(&outcomes.render());
         }
         let mut times = Table::new(["time in ms", "count", "p50", "p90", "p99", "p99.9", "max"]);
-        for (name, p) in [("send → 202", self.accept), ("send → refusal", self.refuse), ("202 → visible by ticket", self.visible)] {
+        for (name, p) in [("send → 202", self.accept), ("send → refusal", self.refuse), ("202 → visible by ticket", self.visible)]
+        {
             let ms = |value: f64| format!("{value:.1}");
-            let row = [name.to_owned(), p.count.to_string(), ms(p.p50_ms), ms(p.p90_ms), ms(p.p99_ms), ms(p.p999_ms), ms(p.max_ms)];
+            let row =
+                [name.to_owned(), p.count.to_string(), ms(p.p50_ms), ms(p.p90_ms), ms(p.p99_ms), ms(p.p999_ms), ms(p.max_ms)];
             times.row(row);
         }
         text.push('\n');
@@ -165,7 +167,9 @@ impl Report {
                 text.push_str(&format!("    {example}\n"));
             }
             if !found.settled {
-                text.push_str("  not everything was decided in time; is an issue-consumer running? --settle-ms gives it longer\n");
+                text.push_str(
+                    "  not everything was decided in time; is an issue-consumer running? --settle-ms gives it longer\n",
+                );
             }
         }
         if let Some(why) = &self.cannot_tell {

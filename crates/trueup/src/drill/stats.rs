@@ -15,7 +15,9 @@ pub struct Latency(Histogram<u64>);
 impl Default for Latency {
     fn default() -> Self {
         // The bounds are constants that the histogram takes; one without bounds stands in if it ever did not.
-        Self(Histogram::new_with_bounds(1, MICROS_MAX, 3).unwrap_or_else(|_| Histogram::new(3).unwrap_or_else(|_| unreachable!())))
+        Self(
+            Histogram::new_with_bounds(1, MICROS_MAX, 3).unwrap_or_else(|_| Histogram::new(3).unwrap_or_else(|_| unreachable!())),
+        )
     }
 }
 
@@ -183,6 +185,9 @@ mod tests {
         for _ in 0..100 {
             stats.violation("key_gave_two_ids", || "words".to_owned());
         }
-        assert_eq!((stats.violations.get("key_gave_two_ids"), stats.violation_details.len()), (Some(&100), VIOLATION_DETAILS_MAX));
+        assert_eq!(
+            (stats.violations.get("key_gave_two_ids"), stats.violation_details.len()),
+            (Some(&100), VIOLATION_DETAILS_MAX)
+        );
     }
 }

@@ -112,7 +112,8 @@ impl Witness {
         let mut connection = pg::connection(&self.db, settings).await?;
         loop {
             let positions = pg::positions(&mut connection, topic).await?;
-            let decided = |partition: i32| positions.iter().find(|row| row.partition == partition).map_or(0, |row| row.next_offset);
+            let decided =
+                |partition: i32| positions.iter().find(|row| row.partition == partition).map_or(0, |row| row.next_offset);
             if ends.iter().all(|(partition, end)| decided(*partition) >= *end) {
                 return Ok(true);
             }

@@ -1,12 +1,12 @@
 //! The audit proved without servers: it agrees with the consumer's fold on any log, and it finds and names wrong deciders and corruption.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, missing_docs)]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::{
     clock::Timestamp,
     coupon::{
-        Admission, Body, Cancel, Change, CommandRow, Define, FoldState, Here, Outcome, Place, Record, Refusal, Request, Unusable, decide,
+        Admission, Body, Cancel, Change, CommandRow, Define, FoldState, Here, Outcome, Place, Record, Refusal, Request, Unusable,
+        decide,
     },
     ids::{CommandId, CouponCode, MemberId, RequestId},
 };
@@ -337,7 +337,11 @@ fn each_planted_corruption_is_found_and_named() {
         ("it is paused", |db| db.coupon.as_mut().unwrap().rules.paused = true, vec![Kind::WrongRules]),
         ("the coupon is deleted", |db| db.coupon = None, vec![Kind::LostCoupon]),
         ("a command is deleted", |db| drop(db.commands.pop()), vec![Kind::LostCommand]),
-        ("a command's outcome is changed", |db| db.commands[1].outcome = "already_decided".to_owned(), vec![Kind::ChangedCommand]),
+        (
+            "a command's outcome is changed",
+            |db| db.commands[1].outcome = "already_decided".to_owned(),
+            vec![Kind::ChangedCommand],
+        ),
         ("a command's actor is changed", |db| db.commands[0].actor = "eve".to_owned(), vec![Kind::ChangedCommand]),
         (
             "a command is made up",
@@ -379,22 +383,40 @@ fn a_kind_that_is_found_often_is_counted_and_told_in_bounds() {
 
 fn any_body() -> impl Strategy<Value = Body> {
     let (members, requests, commands) = (0_u8..6, 0_u16..12, 0_u8..5);
-    let window = prop_oneof![Just(None), Just(Some(None)), (1_000_i64..1_060).prop_map(|at| Some(Some(Timestamp::from_unix_ms(at))))];
-    let asks = (requests.clone(), members.clone(), any::<bool>())
-        .prop_map(|(id, who, admitted)| Body::Request(Request { id: request(id), coupon: code(), member: member(who), admitted }));
+    let window =
+        prop_oneof![Just(None), Just(Some(None)), (1_000_i64..1_060).prop_map(|at| Some(Some(Timestamp::from_unix_ms(at))))];
+    let asks = (requests.clone(), members.clone(), any::<bool>()).prop_map(|(id, who, admitted)| {
+        Body::Request(Request { id: request(id), coupon: code(), member: member(who), admitted })
+    });
     let defines = (commands.clone(), 0_i64..5).prop_map(|(id, total)| define(id, total));
-    let changes = (commands.clone(), proptest::option::of(0_i64..6), window.clone(), window, proptest::option::of(any::<bool>()), 0_u8..20)
-        .prop_map(|(id, total, opens_at, closes_at, paused, end)| {
-            let name = total.map(|total| format!("renamed {total}"));
-            let end = end == 0;
-            Body::Change(Change { id: command(id), coupon: code(), actor: "cho".to_owned(), name, total, opens_at, closes_at, paused, end })
-        });
+    let changes =
+        (commands.clone(), proptest::option::of(0_i64..6), window.clone(), window, proptest::option::of(any::<bool>()), 0_u8..20)
+            .prop_map(|(id, total, opens_at, closes_at, paused, end)| {
+                let name = total.map(|total| format!("renamed {total}"));
+                let end = end == 0;
+                Body::Change(Change {
+                    id: command(id),
+                    coupon: code(),
+                    actor: "cho".to_owned(),
+                    name,
+                    total,
+                    opens_at,
+                    closes_at,
+                    paused,
+                    end,
+                })
+            });
     let cancels = (commands, members.clone(), requests.clone()).prop_map(|(id, who, ask)| {
-        Body::Cancel(Cancel { id: command(id), coupon: code(), actor: "bob".to_owned(), member: member(who), request: request(ask) })
+        Body::Cancel(Cancel {
+            id: command(id),
+            coupon: code(),
+            actor: "bob".to_owned(),
+            member: member(who),
+            request: request(ask),
+        })
     });
-    let unusable = (requests, proptest::option::of(members)).prop_map(|(id, who)| {
-        Body::Unusable(Unusable { id: request(id), coupon: code(), member: who.map(member) })
-    });
+    let unusable = (requests, proptest::option::of(members))
+        .prop_map(|(id, who)| Body::Unusable(Unusable { id: request(id), coupon: code(), member: who.map(member) }));
     prop_oneof![12 => asks, 2 => defines, 3 => changes, 2 => cancels, 1 => unusable]
 }
 

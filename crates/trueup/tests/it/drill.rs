@@ -1,0 +1,152 @@
+//! Drills against two real gateways and a consumer, in this process.
+
+use std::{sync::OnceLock, thread::JoinHandle};
+
+use domain::coupon::Admission;
+use service_kit::{lifecycle::Shutdown, metrics::Metrics};
+use testkit::{World, eventually};
+use trueup_cli::exit::Exit;
+
+use crate::support::{Consumer, PATIENCE, Writer, audited, decided, environment, execute, json, trueup};
+
+/// A gateway on a thread of its own.
+struct Gateway {
+    url: String,
+    shutdown: Shutdown,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    async fn start(world: &World) -> Self {
+        // One recorder a process; whoever comes first makes it.
+        static METRICS: OnceLock<Metrics> = OnceLock::new();
+        let metrics = METRICS.get_or_init(|| service_kit::metrics::install().unwrap()).clone();
+        service_kit::install_crypto_provider();
+        let port = stack::ports::free().unwrap();
+        let mut environment = world.environment("COUPON_GATEWAY");
+        for (name, value) in [
+            ("HTTP__LISTEN", format!("127.0.0.1:{port}")),
+            ("HTTP__WORKERS", "1".to_owned()),
+            ("KEYS__TICKET", "a-ticket-secret-that-only-tests-know".to_owned()),
+        ] {
+            environment.insert(format!("COUPON_GATEWAY__{name}"), value);
+        }
+        let settings = service_kit::settings::read("COUPON_GATEWAY", None, environment.into_iter().collect()).unwrap();
+        let shutdown = Shutdown::default();
+        let stopping = shutdown.clone();
+        let thread = std::thread::spawn(move || {
+            actix_rt::System::new().block_on(coupon_gateway::run(settings, stopping, metrics)).unwrap();
+        });
+        eventually(PATIENCE, "the gateway listens", || async {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+        })
+        .await;
+        Self { url: format!("http://127.0.0.1:{port}"), shutdown, thread: Some(thread) }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_is_verified_against_log_and_ledger() {
+    let world = World::new("drill").await;
+    let writer = Writer::new(&world).await;
+    let (queued, reserved) = (world.coupon("queued"), world.coupon("reserved"));
+    let consumer = Consumer::start(&world).await;
+    let gateways = [Gateway::start(&world).await, Gateway::start(&world).await];
+    writer.define(&queued, Admission::Queued, 30).await;
+    // Nobody opens the gate here: the coupon goes on as queued.
+    writer.define(&reserved, Admission::Reserved, 30).await;
+    decided(&world).await;
+    let mut environment = environment(&world);
+    environment.insert("TRUEUP__GATEWAYS".to_owned(), format!("{},{}", gateways[0].url, gateways[1].url));
+
+    let closed = [
+        "drill",
+        queued.as_str(),
+        reserved.as_str(),
+        "--members",
+        "300",
+        "--concurrency",
+        "16",
+        "--repeat-share",
+        "0.5",
+        "--seed",
+        "7",
+        "--json",
+    ];
+    let output = trueup(&environment, &closed).await;
+    let report = json(&output);
+    assert_eq!((output.status.code(), report["verdict"].as_str()), (Some(0), Some("clean")), "{report:#}");
+    let found = &report["verification"];
+    assert!(found["promised"].as_u64().unwrap() >= 60, "{found}");
+    assert_eq!(
+        (found["lost_in_log"].as_u64(), found["lost_in_ledger"].as_u64(), found["changed"].as_u64()),
+        (Some(0), Some(0), Some(0))
+    );
+    for code in [&queued, &reserved] {
+        assert_eq!(found["seats"][code.as_str()], serde_json::json!([30, 30]), "{found}");
+        assert_eq!(audited(&world, code).await.exit(), Exit::Done);
+    }
+    assert_eq!(report["outcomes_not_seen"], 0);
+    assert!(report["visible"]["count"].as_u64().unwrap() > 0 && report["accept"]["p50_ms"].as_f64().unwrap() > 0.0);
+
+    // Open loop; the same seed sends the same members again, who are known: still nothing is lost or changed.
+    let open = ["drill", queued.as_str(), "--members", "300", "--rate", "500", "--repeat-share", "0.2", "--seed", "7", "--json"];
+    let output = trueup(&environment, &open).await;
+    let report = json(&output);
+    assert_eq!((output.status.code(), report["loop_kind"].as_str()), (Some(0), Some("open")), "{report:#}");
+
+    let unsettled = ["drill", queued.as_str(), "--members", "5", "--no-settle", "--json"];
+    let report = json(&trueup(&environment, &unsettled).await);
+    assert_eq!(report["verdict"], "not_verified");
+    consumer.stop().await;
+    assert_eq!(audited(&world, &queued).await.exit(), Exit::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_finds_what_the_ledger_lost_and_waits_no_longer_than_told() {
+    let world = World::new("drill-lost").await;
+    let writer = Writer::new(&world).await;
+    let code = world.coupon("lost");
+    let consumer = Consumer::start(&world).await;
+    let gateway = Gateway::start(&world).await;
+    writer.define(&code, Admission::Queued, 10).await;
+    decided(&world).await;
+    let mut environment = environment(&world);
+    environment.insert("TRUEUP__GATEWAYS".to_owned(), gateway.url.clone());
+    // A trigger that loses every tenth row of the ledger stands for a consumer that does.
+    execute(
+        &world,
+        "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.log_offset % 10 = 9 THEN RETURN NULL; END IF; RETURN NEW; END $$;
+         CREATE TRIGGER lose BEFORE INSERT ON coupon_request FOR EACH ROW WHEN (NEW.outcome <> 'issued') EXECUTE FUNCTION lose();",
+    )
+    .await;
+    let drill = ["drill", code.as_str(), "--members", "200", "--settle-ms", "3000", "--json"];
+    let output = trueup(&environment, &drill).await;
+    let report = json(&output);
+    assert_eq!((output.status.code(), report["verdict"].as_str()), (Some(1), Some("difference")), "{report:#}");
+    let lost = report["verification"]["lost_in_ledger"].as_u64().unwrap();
+    assert!(lost > 0 && report["verification"]["lost_in_log"] == 0, "{report:#}");
+    let audit = audited(&world, &code).await;
+    assert_eq!(audit.exit(), Exit::Difference);
+    // Repeats may name a lost request twice; the audit counts each lost row once, as the drill does.
+    assert_eq!(audit.differences.counts.get(&trueup_cli::audit::difference::Kind::Lost), Some(&lost), "{}", audit.render());
+    consumer.stop().await;
+
+    let code = world.coupon("stopped");
+    let consumer = Consumer::start(&world).await;
+    writer.define(&code, Admission::Queued, 10).await;
+    decided(&world).await;
+    consumer.stop().await;
+    let output = trueup(&environment, &["drill", code.as_str(), "--members", "20", "--settle-ms", "500"]).await;
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("is an issue-consumer running?"), "{output:?}");
+}

@@ -1,0 +1,9 @@
+//! The operator's command held against the real line: consumer, gateways, Kafka, PostgreSQL and Redis.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, missing_docs)]
+
+mod audit;
+mod command;
+mod drill;
+mod planted;
+mod pure;
+mod support;
