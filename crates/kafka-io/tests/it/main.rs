@@ -5,4 +5,5 @@ mod consumer;
 mod foreign;
 mod log;
 mod publish;
+mod secured;
 mod support;
