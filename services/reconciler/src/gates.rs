@@ -179,7 +179,7 @@ impl GateTask {
                     metrics::counter!("trueup_reconciler_gates_opened_total").increment(1);
                     metrics::histogram!("trueup_reconciler_gate_open_seconds").record(draining.since.elapsed());
                     tracing::info!(couponCode = %code, members = opened.members, cursor = opened.cursor,
-                        elapsedMs = draining.since.elapsed().as_millis(), "[RECONCILIATION] gate opened");
+                        elapsedMs = u64::try_from(draining.since.elapsed().as_millis()).unwrap_or(u64::MAX), "[RECONCILIATION] gate opened");
                     report.opened.push((code, opened.members));
                 }
                 Ok(None) => tracing::warn!(couponCode = %code, "[RECONCILIATION] a gate's load was overtaken; beginning again"),

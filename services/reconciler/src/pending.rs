@@ -121,6 +121,10 @@ impl PendingTask {
         let published = self.publish_old(watched, stop, &mut report).await;
         // Given back whatever happened; what was handed out is not handed out again within the grace time.
         self.store.give_back(code, Task::Pending, published.is_ok()).await?;
+        if report.acknowledged + report.refused + report.unknown > 0 {
+            tracing::info!(couponCode = %code, acknowledged = report.acknowledged, refused = report.refused, unknown = report.unknown,
+                "[RECONCILIATION] old reservations published again");
+        }
         published.map(|()| report)
     }
 
@@ -179,7 +183,7 @@ fn tell(code: &CouponCode, one: &PendingReservation, outcome: &Published) {
     let (member, request) = (&one.member, one.request);
     let label = match outcome {
         Published::Acknowledged => {
-            tracing::info!(couponCode = %code, memberId = %member, requestId = %request, reservedAt = %one.reserved_at,
+            tracing::debug!(couponCode = %code, memberId = %member, requestId = %request, reservedAt = %one.reserved_at,
                 "[RECONCILIATION] pending reservation published again");
             "acknowledged"
         }

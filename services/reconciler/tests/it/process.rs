@@ -31,6 +31,7 @@ fn environment(stage: &Stage, port: u16) -> BTreeMap<String, String> {
         ("HTTP__LISTEN", format!("127.0.0.1:{port}")),
         ("PENDING__INTERVAL_MS", "50".to_owned()),
         ("PENDING__GRACE_MS", "1".to_owned()),
+        ("TELEMETRY__LOG_FILTER", "info,reconciler=debug".to_owned()),
     ] {
         environment.insert(format!("RECONCILER__{name}"), value);
     }
