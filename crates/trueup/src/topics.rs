@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use kafka_io::{KafkaIoError, LogClient};
 use kafka_io::topics::{TopicChange, create, has_append_time, plans};
+use kafka_io::{KafkaIoError, LogClient};
 use serde::Serialize;
 
 use crate::{cli::TopicsArgs, exit::Exit, output, settings::Settings};

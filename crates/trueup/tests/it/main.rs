@@ -4,6 +4,7 @@
 mod audit;
 mod command;
 mod drill;
+mod gate;
 mod planted;
 mod pure;
 mod support;
