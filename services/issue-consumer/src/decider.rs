@@ -155,7 +155,9 @@ impl Decider {
                         return Ok(());
                     }
                     // One record is left. It is given up; what the database says even then is no fault of the record.
-                    delivered.clear();
+                    if treatment == Treatment::AsRead {
+                        delivered.clear();
+                    }
                     treatment = treatment.harsher(reason.clone()).ok_or(End::Alarm(Alarm::Fatal(reason)))?;
                 }
                 Err(StoreError::Fatal(reason)) => return Err(End::Alarm(Alarm::Fatal(reason))),

@@ -28,6 +28,9 @@ const CURSOR: &str = "SELECT next_offset FROM publisher_position WHERE topic = $
 const MOVE_CURSOR: &str = "INSERT INTO publisher_position AS p (topic, partition, next_offset) VALUES ($1, $2, $3) \
      ON CONFLICT (topic, partition) DO UPDATE SET next_offset = greatest(p.next_offset, excluded.next_offset)";
 
+/// A cursor that a power cut takes back is moved again: what lies between is only told once more. This connection writes nothing else.
+const CURSORS_NEED_NO_FSYNC: &str = "SET synchronous_commit = off";
+
 /// One partition's followers share it, and its connection, which is made at first use.
 pub struct Ledger {
     settings: PostgresSettings,
@@ -93,7 +96,12 @@ impl Ledger {
         let asking = async {
             let client = match client {
                 Some(client) => client,
-                None => crate::connect::client(&self.settings).await?,
+                None => {
+                    let client = crate::connect::client(&self.settings).await?;
+                    let set = client.batch_execute(CURSORS_NEED_NO_FSYNC).await;
+                    set.map_err(|error| StoreError::from_postgres(&error))?;
+                    client
+                }
             };
             let rows = client.query(text, params).await.map_err(|error| StoreError::from_postgres(&error));
             Ok((client, rows))

@@ -26,7 +26,7 @@ const PAGE_ROWS: i64 = 2_000;
 /// Events that may wait for their acknowledgement.
 const IN_FLIGHT_MAX: usize = 5_000;
 /// How long a moved cursor may wait until it is saved. A crash announces what lies between once more.
-const SAVE_WITHIN: Duration = Duration::from_millis(200);
+const SAVE_WITHIN: Duration = Duration::from_millis(50);
 
 /// The publisher of one partition.
 pub struct Publisher {

@@ -19,7 +19,7 @@ async fn the_database_is_restarted_in_mid_batch() {
     writer.put_all(home, asks(&coupon, 0..20_000)).await;
     let consumer = Consumer::with(&environment).await;
     for (rows, kill) in [(500, true), (4_000, false)] {
-        let query = format!("SELECT CASE WHEN count(*) >= {rows} THEN 1 ELSE 0 END FROM coupon_request");
+        let query = format!("SELECT CASE WHEN count(*) >= {rows} THEN 1::bigint ELSE 0 END FROM coupon_request");
         sql.until(&query, 1).await;
         postgres = tokio::task::spawn_blocking(move || {
             if kill {
@@ -27,7 +27,8 @@ async fn the_database_is_restarted_in_mid_batch() {
             } else {
                 postgres.stop().expect("PostgreSQL stops");
             }
-            postgres.restart().expect("PostgreSQL starts");
+            // After a kill, the old backends hold the shared memory until they have noticed.
+            assert!(stack::process::wait_until(PATIENCE, || postgres.restart().is_ok()), "PostgreSQL starts");
             postgres
         })
         .await

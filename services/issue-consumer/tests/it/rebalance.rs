@@ -53,7 +53,7 @@ async fn a_process_stopped_past_its_session_decides_nothing_when_it_wakes() {
     let mut sleeper = spawn(&environment, "sleeper", folder.path());
     sleeper.wait_ready().expect("the first is ready");
     writer.put_all(home, asks(&coupon, 0..2_000)).await;
-    sql.until("SELECT CASE WHEN count(*) >= 100 THEN 1 ELSE 0 END FROM coupon_request", 1).await;
+    sql.until("SELECT CASE WHEN count(*) >= 100 THEN 1::bigint ELSE 0 END FROM coupon_request", 1).await;
     sleeper.process().pause();
     let mut second = spawn(&environment, "second", folder.path());
     writer.put_all(home, asks(&coupon, 2_000..4_000)).await;
