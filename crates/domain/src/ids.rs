@@ -194,6 +194,14 @@ impl RequestId {
     }
 }
 
+impl CommandId {
+    /// The id of a command whose operator sent an `Idempotency-Key`: the same two texts give the same id on every gateway.
+    #[must_use]
+    pub fn from_idempotency_key(operator: &str, key: &str) -> Self {
+        Self(RequestId::derive("command", &[operator, key]).0)
+    }
+}
+
 fn uuid_v7(now: Timestamp) -> Uuid {
     let unix_ms = u64::try_from(now.unix_ms()).unwrap_or(0);
     let nanos = u32::try_from(unix_ms % 1_000).unwrap_or(0).saturating_mul(1_000_000);

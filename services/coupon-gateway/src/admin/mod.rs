@@ -1,32 +1,16 @@
-//! The operators' interface.
+//! The operators' interface: who may, what they may ask for, and what became of it.
+//!
+//! What decides outcomes goes through the coupon's log as a signed command; the call waits a bounded time for its decision.
 
-use actix_web::web;
-use serde::{Deserialize, Serialize};
-use service_kit::settings::Fault;
+mod body;
+mod command;
+mod handlers;
+mod listing;
+mod settings;
+mod store;
+mod token;
 
-/// The operators' tokens and bounds.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdminSettings {}
+pub use settings::AdminSettings;
+pub use token::Admin;
 
-impl AdminSettings {
-    /// What is wrong with these settings.
-    #[must_use]
-    pub fn faults(&self) -> Vec<Fault> {
-        Vec::new()
-    }
-}
-
-/// The operators and their tokens.
-pub struct Admin {}
-
-impl Admin {
-    /// Operators as set.
-    #[must_use]
-    pub fn new(_settings: &AdminSettings) -> Self {
-        Self {}
-    }
-}
-
-/// Adds the operators' addresses; handlers reach the state by `web::Data<AppState>`.
-pub fn configure(_app: &mut web::ServiceConfig) {}
+pub use handlers::configure;
