@@ -211,8 +211,8 @@ pub fn coupon_json(coupon: &domain::coupon::Coupon) -> String {
         .text("name", &coupon.name)
         .plain("admission", coupon.admission.as_str())
         .plain("status", coupon.status().as_str())
-        .number("total", coupon.total)
-        .number("issued", coupon.issued)
+        .number("totalQuantity", coupon.total)
+        .number("issuedQuantity", coupon.issued)
         .number("left", coupon.left());
     if let Some(at) = coupon.opens_at {
         body = body.plain("opensAt", &at.to_string());

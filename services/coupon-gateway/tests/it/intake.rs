@@ -264,7 +264,7 @@ async fn a_new_coupon_is_found_although_it_was_asked_for_before() {
     eventually(SOON, "the new coupon", || async { gateway.ask(&coupon, "a").await.status == 202 }).await;
     let shown = gateway.get(&format!("/v1/coupons/{coupon}")).await;
     let expected = serde_json::json!({"code": coupon.as_str(), "name": "A coupon", "admission": "queued", "status": "ACTIVE",
-        "total": 1, "issued": 0, "left": 1});
+        "totalQuantity": 1, "issuedQuantity": 0, "left": 1});
     assert_eq!(shown.json(), expected);
     let same = gateway.client.get(format!("{}/v1/coupons/{coupon}", gateway.url)).header("if-none-match", &shown.headers["etag"]);
     assert_eq!(same.send().await.unwrap().status().as_u16(), 304);
