@@ -15,10 +15,22 @@ pub struct Promise {
     told: u16,
 }
 
+/// An accepted request that was answered otherwise when it was asked for again under its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turned {
+    /// The request.
+    pub request: RequestId,
+    /// Index of the coupon.
+    pub coupon: usize,
+    /// The code of the second answer.
+    pub code: String,
+}
+
 /// All 202s, 20 bytes each; the same id answered twice is remembered twice and verified once.
 #[derive(Debug, Default)]
 pub struct Promises {
     all: Mutex<(Vec<Promise>, Vec<String>)>,
+    turned: Mutex<Vec<Turned>>,
 }
 
 impl Promises {
@@ -40,6 +52,17 @@ impl Promises {
         if let Some(promise) = promises.get_mut(number) {
             promise.told = u16::try_from(index.saturating_add(1)).unwrap_or(0);
         }
+    }
+
+    /// Remembers a second answer that was no 202.
+    pub fn turned(&self, turned: Turned) {
+        self.turned.lock().unwrap_or_else(PoisonError::into_inner).push(turned);
+    }
+
+    /// The second answers that were no 202.
+    #[must_use]
+    pub fn take_turned(&self) -> Vec<Turned> {
+        std::mem::take(&mut *self.turned.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// All of them, sorted by request and coupon, each with what was told last; equal ones are merged.

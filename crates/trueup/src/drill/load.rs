@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     client::{ATTEMPTS_MAX, Answer, Client},
-    ledger::Promises,
+    ledger::{Promises, Turned},
     plan::{Ask, Plan, Repeat},
     progress::Counters,
     stats::{Stats, count},
@@ -133,14 +133,15 @@ async fn member(load: &Load, index: u64, from: Instant) {
     load.counters.asked.fetch_add(1, Ordering::Relaxed);
 }
 
-/// One key names one request: whoever asks again by it gets the same id, and is not turned away once it was accepted.
+/// One key names one request: whoever asks again by it gets the same id. A refusal of a request that was accepted is kept: it has to be what the
+/// ledger says in the end.
 fn check_key(load: &Load, ask: &Ask, member: &str, first: &Final, second: &Final) {
     match (first, second) {
         (Final::Accepted(first), Final::Accepted(second)) if first != second => {
             load.stats().violation("key_gave_two_ids", || format!("{member}: {first} and {second} by one Idempotency-Key"));
         }
         (Final::Accepted(first), Final::Refused(code)) if ask.repeat == Repeat::RetryLater => {
-            load.stats().violation("accepted_then_refused", || format!("{member}: {first} was accepted, then answered {code}"));
+            load.promises.turned(Turned { request: *first, coupon: ask.coupon, code: code.clone() });
         }
         _ => {}
     }

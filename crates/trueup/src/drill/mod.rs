@@ -87,7 +87,7 @@ pub async fn drill(settings: &Settings, args: &DrillArgs, quiet: bool) -> anyhow
     let verification = match &witness {
         Some(witness) => {
             let settled = witness.settled(settings, limit).await?;
-            let mut found = witness.verify(settings, &plan.codes, &promised).await?;
+            let mut found = witness.verify(settings, &plan.codes, &promised, &promises.take_turned()).await?;
             found.settled = settled;
             Some(found)
         }

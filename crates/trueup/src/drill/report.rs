@@ -30,6 +30,8 @@ pub struct Report {
     pub repeat_share: f64,
     /// How long sending took, in seconds.
     pub sending_seconds: f64,
+    /// The share of final answers that were 202.
+    pub accepted_share: f64,
     /// 202s per second of sending.
     pub accept_rate: f64,
     /// Final answers per second of sending.
@@ -76,6 +78,7 @@ impl Report {
             concurrency: plan.rate.is_none().then_some(plan.concurrency),
             repeat_share: plan.repeat_share,
             sending_seconds,
+            accepted_share: if stats.answered() == 0 { 0.0 } else { per_second(stats.accepted()) / per_second(stats.answered()) },
             accept_rate: per_second(stats.accepted()),
             answer_rate: per_second(stats.answered()),
             accept: stats.accept.percentiles(),
@@ -137,8 +140,13 @@ impl Report {
         text.push('\n');
         text.push_str(&times.render());
         text.push_str(&format!(
-            "\n  {:.1} s of sending: {:.0} accepted/s, {:.0} answers/s ({} loop, seed {})\n",
-            self.sending_seconds, self.accept_rate, self.answer_rate, self.loop_kind, self.seed
+            "\n  {:.1} s of sending: {:.0} accepted/s, {:.0} answers/s, {:.1} % accepted ({} loop, seed {})\n",
+            self.sending_seconds,
+            self.accept_rate,
+            self.answer_rate,
+            self.accepted_share * 100.0,
+            self.loop_kind,
+            self.seed
         ));
         self.render_rest(&mut text);
         text
@@ -163,6 +171,14 @@ impl Report {
                 "  {} requests were promised: {} lost in the log, {} lost in the ledger, {} changed\n",
                 found.promised, found.lost_in_log, found.lost_in_ledger, found.changed
             ));
+            if found.contradicted + found.refused_early > 0 {
+                text.push_str(&format!(
+                    "  {} were accepted, then refused under the same key: {} as the ledger has it, {} wrongly\n",
+                    found.contradicted + found.refused_early,
+                    found.refused_early,
+                    found.contradicted
+                ));
+            }
             for example in &found.examples {
                 text.push_str(&format!("    {example}\n"));
             }

@@ -15,6 +15,7 @@ use kafka_io::{LogClient, LogReader};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::ledger::Turned;
 use crate::{pg, settings::Settings};
 
 /// Ids in one look-up.
@@ -43,6 +44,10 @@ pub struct Verification {
     pub lost_in_ledger: u64,
     /// A ticket told another outcome than the ledger holds.
     pub changed: u64,
+    /// Accepted, then refused under the same key, and decided otherwise than that refusal said.
+    pub contradicted: u64,
+    /// Accepted, then refused under the same key as the ledger has it in the end: early, but not wrong.
+    pub refused_early: u64,
     /// A few of what was lost or changed.
     pub examples: Vec<String>,
     /// Outcomes in the ledger, per coupon.
@@ -57,7 +62,7 @@ impl Verification {
     /// Nothing is lost and nothing has changed.
     #[must_use]
     pub const fn is_clean(&self) -> bool {
-        self.lost_in_log == 0 && self.lost_in_ledger == 0 && self.changed == 0
+        self.lost_in_log == 0 && self.lost_in_ledger == 0 && self.changed == 0 && self.contradicted == 0
     }
 
     fn example(&mut self, text: impl FnOnce() -> String) {
@@ -133,6 +138,7 @@ impl Witness {
         settings: &Settings,
         codes: &[CouponCode],
         promises: &[(RequestId, usize, Option<String>)],
+        turned: &[Turned],
     ) -> anyhow::Result<Verification> {
         let mut found = Verification { promised: u64::try_from(promises.len())?, ..Verification::default() };
         let log_key = settings.log_key()?;
@@ -168,6 +174,25 @@ impl Witness {
                 }
                 let outcomes = found.outcomes.entry(code.clone()).or_default();
                 super::stats::count(outcomes, &row.outcome);
+            }
+        }
+        for page in turned.chunks(PAGE) {
+            let code_of = |turned: &Turned| codes.get(turned.coupon).map_or_else(String::new, |code| code.as_str().to_owned());
+            let (page_codes, ids): (Vec<_>, Vec<_>) = page.iter().map(|turned| (code_of(turned), turned.request.uuid())).unzip();
+            let rows = pg::ledger_by_ids(&mut connection, &page_codes, &ids).await?;
+            let outcomes: HashMap<_, _> = rows.iter().map(|row| (row.request_id, row.outcome.as_str())).collect();
+            for turned in page {
+                // One that has no row is lost, and counted as such above.
+                match outcomes.get(&turned.request.uuid()) {
+                    Some(outcome) if *outcome != turned.code => {
+                        found.contradicted += 1;
+                        let (id, code) = (turned.request, &turned.code);
+                        found.example(|| {
+                            format!("{id}: answered 202, then {code} under the same key; the ledger holds {outcome}")
+                        });
+                    }
+                    _ => found.refused_early += 1,
+                }
             }
         }
         for code in codes {

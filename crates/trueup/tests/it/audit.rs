@@ -30,6 +30,8 @@ pub async fn busy_coupon(world: &World, writer: &Writer, code: &CouponCode) {
     let mut unknown = Encoded::new(Some(code.as_str().as_bytes()), Some(b"x"), 1);
     unknown.push_text("ce_type", "trueup.coupon.v9.Nothing");
     writer.put(home, &unknown).await;
+    // Of no use where it lands, too: it is not forwarded.
+    writer.put((home + 1) % writer.partitions, &unknown).await;
     decided(world).await;
     writer.put(home, &change(code, 12)).await;
     writer.put_all(home, asks(code, 300..320)).await;
