@@ -125,6 +125,9 @@ pub enum CouponCommand {
     /// Show one coupon.
     #[command(after_help = "Example:\n  trueup coupon show coupon-2024")]
     Show(CodeArg),
+    /// Who did what, and what came of it.
+    #[command(after_help = "Example:\n  trueup coupon history coupon-2024")]
+    History(CodeArg),
     /// Change the name, the total or the window.
     #[command(after_help = "Examples:
   trueup coupon change coupon-2024 --total 1500

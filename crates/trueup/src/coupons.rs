@@ -1,9 +1,12 @@
 //! `trueup coupon …`: the gateways' admin API, which writes down who did what.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use domain::ids::CouponCode;
+use domain::{
+    clock::SystemClock,
+    ids::{CommandId, CouponCode},
+};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -16,6 +19,10 @@ use crate::{
 
 /// How long one call may take; the gateway waits a bounded time for the log's decision.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a command is repeated, under its own key, until it is decided.
+const DECISION_WAIT: Duration = Duration::from_secs(30);
+/// The pause between two repeats.
+const REPEAT_PAUSE: Duration = Duration::from_millis(500);
 /// Pages of the list that are followed.
 const LIST_PAGES_MAX: usize = 1_000;
 
@@ -27,6 +34,7 @@ pub async fn run(settings: &Settings, command: &CouponCommand, json: bool) -> an
     let api = Api::new(settings)?;
     let (method, path, body) = match command {
         CouponCommand::List => return list(&api, json).await,
+        CouponCommand::History(arg) => return history(&api, &escaped(&arg.code)?, json).await,
         CouponCommand::Show(arg) => (Method::GET, format!("/v1/coupons/{}", escaped(&arg.code)?), None),
         CouponCommand::Define(args) => {
             let admission = match args.admission {
@@ -63,7 +71,7 @@ pub async fn run(settings: &Settings, command: &CouponCommand, json: bool) -> an
             (Method::POST, path, Some(json!({ "memberId": args.member })))
         }
     };
-    let (status, answer) = api.call(method, &path, body.as_ref()).await?;
+    let (status, answer) = api.decided(&method, &path, body.as_ref()).await?;
     say(status, &answer, json)
 }
 
@@ -77,15 +85,19 @@ fn put_moment(object: &mut Map<String, Value>, name: &str, at: Option<Moment>) {
 /// A coupon's code as a part of a path.
 fn escaped(code: &str) -> anyhow::Result<String> {
     let code = CouponCode::new(code).map_err(|error| anyhow::anyhow!("the coupon's code `{code}` {error}"))?;
+    Ok(percent(code.as_str()))
+}
+
+fn percent(plain: &str) -> String {
     let mut text = String::new();
-    for byte in code.as_str().bytes() {
+    for byte in plain.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             text.push(char::from(byte));
         } else {
             text.push_str(&format!("%{byte:02X}"));
         }
     }
-    Ok(text)
+    text
 }
 
 fn say(status: StatusCode, answer: &Value, json: bool) -> anyhow::Result<Exit> {
@@ -115,19 +127,36 @@ const fn hint(status: StatusCode) -> &'static str {
 }
 
 async fn list(api: &Api, json: bool) -> anyhow::Result<Exit> {
+    let columns = ["code", "admission", "status", "totalQuantity", "issuedQuantity", "opensAt", "closesAt", "name"];
+    let none = "no coupon is defined; define one: trueup coupon define coupon-2024 --admission queued --total 100";
+    pages(api, "/v1/admin/coupons", "coupons", columns, none, json).await
+}
+
+async fn history(api: &Api, code: &str, json: bool) -> anyhow::Result<Exit> {
+    let columns = ["decidedAt", "actor", "kind", "outcome", "partition", "offset", "commandId"];
+    let path = format!("/v1/admin/coupons/{code}/commands");
+    pages(api, &path, "commands", columns, "no command is known for this code; is the code right?", json).await
+}
+
+async fn pages<const N: usize>(
+    api: &Api,
+    path: &str,
+    name: &str,
+    columns: [&str; N],
+    none: &str,
+    json: bool,
+) -> anyhow::Result<Exit> {
     let mut all: Vec<Value> = Vec::new();
     let mut after: Option<String> = None;
     for _ in 0..LIST_PAGES_MAX {
-        let path =
-            after.as_ref().map_or_else(|| "/v1/admin/coupons".to_owned(), |after| format!("/v1/admin/coupons?after={after}"));
-        let (status, answer) = api.call(Method::GET, &path, None).await?;
+        let page = after.as_ref().map_or_else(|| path.to_owned(), |after| format!("{path}?after={after}"));
+        let (status, answer) = api.call(&Method::GET, &page, None, None).await?;
         if !status.is_success() {
             return say(status, &answer, json);
         }
-        let items = answer.get("coupons").or_else(|| answer.get("items")).and_then(Value::as_array).cloned().unwrap_or_default();
-        all.extend(items);
-        after = match answer.get("next").or_else(|| answer.get("nextAfter")).and_then(Value::as_str) {
-            Some(next) => Some(escaped(next)?),
+        all.extend(answer.get(name).and_then(Value::as_array).cloned().unwrap_or_default());
+        after = match answer.get("next").and_then(Value::as_str) {
+            Some(next) => Some(percent(next)),
             None => break,
         };
     }
@@ -135,15 +164,14 @@ async fn list(api: &Api, json: bool) -> anyhow::Result<Exit> {
         output::print_json(&all)?;
         return Ok(Exit::Done);
     }
-    let columns = ["code", "admission", "status", "totalQuantity", "issuedQuantity", "opensAt", "closesAt", "name"];
     let mut table = Table::new(columns);
-    for coupon in &all {
-        table.row(columns.map(|column| coupon.get(column).map_or_else(|| "-".to_owned(), output::plain)));
+    for item in &all {
+        table.row(columns.map(|column| item.get(column).map_or_else(|| "-".to_owned(), output::plain)));
     }
     if table.is_empty() {
-        println!("no coupon is defined; define one: trueup coupon define coupon-2024 --admission queued --total 100");
+        println!("{none}")
     } else {
-        print!("{}", table.render());
+        print!("{}", table.render())
     }
     Ok(Exit::Done)
 }
@@ -165,35 +193,57 @@ impl Api {
         Ok(Self { http, gateways, token: settings.admin.token.expose().to_owned() })
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<(StatusCode, Value)> {
+    /// Repeats a command under one key until it is decided: the key makes it the same command wherever and however often it is given.
+    async fn decided(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<(StatusCode, Value)> {
+        let key = CommandId::fresh(&SystemClock).to_string();
+        let deadline = Instant::now() + DECISION_WAIT;
+        loop {
+            let (status, answer) = self.call(method, path, body, Some(&key)).await?;
+            let undecided = matches!(status, StatusCode::ACCEPTED | StatusCode::SERVICE_UNAVAILABLE);
+            if !undecided || Instant::now() >= deadline {
+                return Ok((status, answer));
+            }
+            tokio::time::sleep(REPEAT_PAUSE).await;
+        }
+    }
+
+    async fn call(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> anyhow::Result<(StatusCode, Value)> {
         let mut last = None;
         for gateway in &self.gateways {
             let mut request = self.http.request(method.clone(), format!("{gateway}{path}"));
             if !self.token.is_empty() {
                 request = request.bearer_auth(&self.token);
             }
+            if let Some(key) = key {
+                request = request.header("Idempotency-Key", key);
+            }
             if let Some(body) = body {
                 request = request.json(body);
             }
-            match request.send().await {
-                Ok(response) => {
-                    let status = response.status();
-                    let bytes = response.bytes().await.context("the gateway's answer broke off")?;
-                    let answer = serde_json::from_slice(&bytes)
-                        .unwrap_or_else(|_| json!({ "detail": String::from_utf8_lossy(&bytes), "code": "no_json" }));
-                    return Ok((status, answer));
-                }
-                // Only a gateway that was never reached may be passed over: another error may have appended the command.
-                Err(error) if error.is_connect() => last = Some(error),
-                Err(error) => {
-                    return Err(error).context(format!("{gateway} did not answer; the command may or may not be in the log"));
-                }
+            match answered(request).await {
+                Ok(answer) => return Ok(answer),
+                // The key makes it safe to ask the next one, even if this one did append the command.
+                Err(error) => last = Some(error),
             }
         }
         let tried = self.gateways.join(", ");
         let error = last.map_or_else(String::new, |error| format!(": {error}"));
-        bail!("no gateway can be reached at {tried} (TRUEUP__GATEWAYS or --gateways){error}")
+        bail!("no gateway answers at {tried} (TRUEUP__GATEWAYS or --gateways){error}")
     }
+}
+
+async fn answered(request: reqwest::RequestBuilder) -> Result<(StatusCode, Value), reqwest::Error> {
+    let response = request.send().await?;
+    let status = response.status();
+    let bytes = response.bytes().await?;
+    let no_json = || json!({ "detail": String::from_utf8_lossy(&bytes), "code": "no_json" });
+    Ok((status, serde_json::from_slice(&bytes).unwrap_or_else(|_| no_json())))
 }
 
 #[cfg(test)]

@@ -151,3 +151,88 @@ fn retry_after(response: &reqwest::Response) -> Option<Duration> {
     let seconds: u64 = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// A gateway that gives one answer and closes; and the request that it got.
+    async fn answering(answer: &'static str) -> (Client, tokio::task::JoinHandle<String>) {
+        // No provider is needed without TLS, but the client asks for one when it is made.
+        service_kit::install_crypto_provider();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gateways = vec![format!("http://{}", listener.local_addr().unwrap())];
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut bytes = Vec::new();
+            let mut part = [0_u8; 1_024];
+            loop {
+                let length = stream.read(&mut part).await.unwrap();
+                bytes.extend_from_slice(part.get(..length).unwrap());
+                let text = String::from_utf8_lossy(&bytes);
+                let is_complete = if text.starts_with("GET") { text.ends_with("\r\n\r\n") } else { text.ends_with('}') };
+                if length == 0 || is_complete {
+                    break;
+                }
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8(bytes).unwrap()
+        });
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        (Client { http, gateways, identity_header: Some("X-Member-Id".to_owned()) }, server)
+    }
+
+    async fn ask(answer: &'static str) -> (Answer, String) {
+        let (client, server) = answering(answer).await;
+        let answer = client.ask(0, "coupon", "m1", Some("key-1")).await;
+        (answer, server.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_ask_names_member_key_and_identity() {
+        let body = r#"{"requestId":"0190c2f4-6a3e-7c54-9d9e-2f6f0a1b2c3d","ticket":"t","status":"pending","ahead":3}"#;
+        let answer = Box::leak(format!("HTTP/1.1 202 Accepted\r\nConnection: close\r\n\r\n{body}").into_boxed_str());
+        let (answer, request) = ask(answer).await;
+        let Answer::Accepted(told) = answer else { panic!("{answer:?}") };
+        assert_eq!((told.ticket.as_deref(), told.outcome()), (Some("t"), None));
+        let request = request.to_lowercase();
+        assert!(request.starts_with("post /v1/coupons/coupon/requests "), "{request}");
+        for part in ["idempotency-key: key-1", "x-member-id: m1", r#"{"memberid":"m1"}"#] {
+            assert!(request.contains(part), "{part} is not in {request}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_final_is_told_from_what_is_asked_again() {
+        let gone = "HTTP/1.1 410 Gone\r\nConnection: close\r\n\r\n{\"code\":\"sold_out\"}";
+        assert!(matches!(ask(gone).await.0, Answer::Refused(code) if code == "sold_out"));
+        let busy = "HTTP/1.1 503 Busy\r\nRetry-After: 2\r\nConnection: close\r\n\r\n{\"code\":\"overloaded\"}";
+        let (answer, _) = ask(busy).await;
+        assert!(
+            matches!(&answer, Answer::Again(code, pause) if code == "overloaded" && *pause == Duration::from_secs(2)),
+            "{answer:?}"
+        );
+        let limited = "HTTP/1.1 429 Slow\r\nRetry-After: 3600\r\nConnection: close\r\n\r\n{}";
+        let (answer, _) = ask(limited).await;
+        assert!(matches!(&answer, Answer::Again(code, pause) if code == "status_429" && *pause == RETRY_AFTER_MAX), "{answer:?}");
+        let (answer, _) = ask("").await;
+        assert!(matches!(&answer, Answer::Again(code, _) if code == "connection"), "{answer:?}");
+        let nonsense = "HTTP/1.1 202 Accepted\r\nConnection: close\r\n\r\nnonsense";
+        assert!(matches!(ask(nonsense).await.0, Answer::Refused(code) if code == "unreadable_answer"));
+    }
+
+    #[tokio::test]
+    async fn a_ticket_tells_its_outcome_or_when_to_ask_again() {
+        let (client, _server) =
+            answering("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"status\":\"failed\",\"reason\":\"duplicate\"}").await;
+        assert_eq!(client.ticket(0, "t", "m1").await.unwrap().outcome(), Some("duplicate"));
+        let (client, _server) = answering("HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nConnection: close\r\n\r\n{}").await;
+        assert_eq!(client.ticket(0, "t", "m1").await.unwrap_err(), Duration::from_secs(1));
+    }
+}

@@ -10,14 +10,19 @@ use trueup_cli::exit::Exit;
 use crate::support::{Consumer, PATIENCE, Writer, audited, decided, environment, execute, json, trueup};
 
 /// A gateway on a thread of its own.
-struct Gateway {
-    url: String,
+pub struct Gateway {
+    pub url: String,
     shutdown: Shutdown,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
     async fn start(world: &World) -> Self {
+        Self::start_with(world, &[]).await
+    }
+
+    /// With further settings, written as `ADMIN__TOKENS` without the prefix.
+    pub async fn start_with(world: &World, settings: &[(&str, &str)]) -> Self {
         // One recorder a process; whoever comes first makes it.
         static METRICS: OnceLock<Metrics> = OnceLock::new();
         let metrics = METRICS.get_or_init(|| service_kit::metrics::install().unwrap()).clone();
@@ -30,6 +35,9 @@ impl Gateway {
             ("KEYS__TICKET", "a-ticket-secret-that-only-tests-know".to_owned()),
         ] {
             environment.insert(format!("COUPON_GATEWAY__{name}"), value);
+        }
+        for (name, value) in settings {
+            environment.insert(format!("COUPON_GATEWAY__{name}"), (*value).to_owned());
         }
         let settings = service_kit::settings::read("COUPON_GATEWAY", None, environment.into_iter().collect()).unwrap();
         let shutdown = Shutdown::default();

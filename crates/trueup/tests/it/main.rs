@@ -3,6 +3,7 @@
 
 mod audit;
 mod command;
+mod coupons;
 mod drill;
 mod gate;
 mod planted;
