@@ -39,9 +39,15 @@ pub enum ApiError {
     /// 401: who is asking could not be established.
     #[error("{0}")]
     Unauthorized(&'static str),
+    /// 401: the token was good, but its time is over.
+    #[error("the token has expired")]
+    TokenExpired,
     /// 403: somebody else's request, ticket or status.
     #[error("this belongs to another member")]
     NotYours,
+    /// 403: no operator's token is set up, so the operators' interface is closed.
+    #[error("the operators' interface is closed: no token is set up")]
+    AdminDisabled,
     /// 403: the caller is known, but may not do this.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -76,6 +82,9 @@ pub enum ApiError {
     /// 404: the ticket was not issued here, is damaged, or was signed by a key that is no longer accepted.
     #[error("this is not a ticket of this service")]
     UnknownTicket,
+    /// 404: no such command is known.
+    #[error("no such command is known")]
+    UnknownCommand,
     /// 404: the member never asked for this coupon, or the request is not known.
     #[error("no such request is known")]
     UnknownRequest,
@@ -150,7 +159,9 @@ impl ApiError {
             Self::InvalidFields(_) => (400, "invalid_fields"),
             Self::MalformedBody(_) => (400, "malformed_body"),
             Self::Unauthorized(_) => (401, "unauthorized"),
+            Self::TokenExpired => (401, "token_expired"),
             Self::NotYours => (403, "not_yours"),
+            Self::AdminDisabled => (403, "admin_disabled"),
             Self::Forbidden(_) => (403, "forbidden"),
             Self::NotOpen { .. } => (403, "not_open"),
             Self::Closed { .. } => (403, "closed"),
@@ -159,6 +170,7 @@ impl ApiError {
             Self::NotFound => (404, "not_found"),
             Self::UnknownCoupon(_) => (404, "unknown_coupon"),
             Self::UnknownTicket => (404, "unknown_ticket"),
+            Self::UnknownCommand => (404, "unknown_command"),
             Self::UnknownRequest => (404, "unknown_request"),
             Self::MethodNotAllowed(_) => (405, "method_not_allowed"),
             Self::CommandRefused(outcome) => (409, Self::command_code(*outcome)),
@@ -250,7 +262,7 @@ impl ResponseError for ApiError {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
         match self {
-            Self::Unauthorized(_) => drop(response.insert_header((header::WWW_AUTHENTICATE, "Bearer"))),
+            Self::Unauthorized(_) | Self::TokenExpired => drop(response.insert_header((header::WWW_AUTHENTICATE, "Bearer"))),
             Self::MethodNotAllowed(allowed) => drop(response.insert_header((header::ALLOW, *allowed))),
             _ => {}
         }
@@ -274,7 +286,9 @@ mod tests {
             (ApiError::field("memberId", "is missing"), 400, "invalid_fields"),
             (ApiError::MalformedBody("x".into()), 400, "malformed_body"),
             (ApiError::Unauthorized("no token"), 401, "unauthorized"),
+            (ApiError::TokenExpired, 401, "token_expired"),
             (ApiError::NotYours, 403, "not_yours"),
+            (ApiError::AdminDisabled, 403, "admin_disabled"),
             (ApiError::Forbidden("no"), 403, "forbidden"),
             (ApiError::NotOpen { coupon: coupon(), opens_at: at }, 403, "not_open"),
             (ApiError::Closed { coupon: coupon(), closes_at: Some(at) }, 403, "closed"),
@@ -283,6 +297,7 @@ mod tests {
             (ApiError::NotFound, 404, "not_found"),
             (ApiError::UnknownCoupon(coupon()), 404, "unknown_coupon"),
             (ApiError::UnknownTicket, 404, "unknown_ticket"),
+            (ApiError::UnknownCommand, 404, "unknown_command"),
             (ApiError::UnknownRequest, 404, "unknown_request"),
             (ApiError::MethodNotAllowed("GET"), 405, "method_not_allowed"),
             (ApiError::SoldOut(coupon()), 410, "sold_out"),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web::Data};
 use contracts::{Encoded, Envelope, partition_of};
 use domain::{
-    coupon::CommandOutcome,
-    ids::{CommandId, CouponCode},
+    coupon::{CommandOutcome, Place},
+    ids::{CommandId, CouponCode, RequestId},
 };
 use tokio::time::{Instant, sleep};
 
@@ -32,7 +32,9 @@ pub fn id_of(request: &HttpRequest, app: &AppState, operator: &str) -> Result<Co
     if !faults.is_empty() {
         return Err(ApiError::InvalidFields(faults));
     }
-    Ok(key.map_or_else(|| CommandId::fresh(app.clock.as_ref()), |key| CommandId::from_idempotency_key(operator, key)))
+    // The same key at another address is another command.
+    let scoped = |key: &str| format!("{} {} {key}", request.method(), request.path());
+    Ok(key.map_or_else(|| CommandId::fresh(app.clock.as_ref()), |key| CommandId::from_idempotency_key(operator, &scoped(key))))
 }
 
 /// The partition of a coupon: where it was defined, else where a new one belongs.
@@ -66,19 +68,20 @@ pub async fn decide(
     let _place = app.admin.wait_place()?;
     let envelope = Envelope { source: SOURCE, time: app.clock.now(), trace_parent: Some(trace::of(request, app.clock.as_ref())) };
     let record = encode(&envelope);
-    match app.append(partition, &record).await {
-        Ok(place) => tracing::info!(command = %id, couponCode = %code, %place, "an operator's command is in the log"),
+    let place = match app.append(partition, &record).await {
+        Ok(place) => place,
         Err(NotAppended::Refused) => return Err(ApiError::LogUnavailable),
-        // Asked again with the same Idempotency-Key it is the same command; the answer says where to look for it.
-        Err(NotAppended::Unknown) => return Ok(pending(id)),
-    }
+        // 202 would promise that it is in the log. Asked again with the same Idempotency-Key it is the same command.
+        Err(NotAppended::Unknown) => return Err(ApiError::AppendUnknown { request_id: RequestId::from_uuid(id.uuid()) }),
+    };
+    tracing::info!(command = %id, couponCode = %code, %place, "an operator's command is in the log");
     let deadline = Instant::now() + Duration::from_millis(app.settings.admin.wait_ms);
     loop {
         if let Some(outcome) = store::command_outcome(app, id).await? {
             return answer(app, code, id, outcome, accepted).await;
         }
         if Instant::now() >= deadline {
-            return Ok(pending(id));
+            return Ok(pending(id, place));
         }
         sleep(Duration::from_millis(app.settings.admin.poll_ms)).await;
     }
@@ -94,14 +97,24 @@ async fn answer(
     if outcome != CommandOutcome::Accepted {
         return Err(ApiError::CommandRefused(outcome));
     }
+    // Whoever was told learns of it here at once; the other gateways read it at their next refresh.
+    app.coupons.forget(code.as_str());
     let view = store::coupon(app, code).await?.ok_or_else(|| ApiError::UnknownCoupon(code.clone()))?;
     let body = format!(r#"{{"commandId":"{id}","status":"accepted","coupon":{}}}"#, coupon_json(&view.coupon));
     Ok(json(accepted, body))
 }
 
-/// 202: it is in the log, or may be, and not decided yet.
-fn pending(id: CommandId) -> HttpResponse {
-    json(StatusCode::ACCEPTED, format!(r#"{{"commandId":"{id}","status":"pending","statusUrl":"{COMMAND_PATH}{id}"}}"#))
+/// 202: it is in the log and not decided yet. Its address carries its place, so that asking later can tell "not decided
+/// yet" from "unknown".
+fn pending(id: CommandId, place: Place) -> HttpResponse {
+    let Place { partition, offset } = place;
+    let url = format!("{COMMAND_PATH}{id}?partition={partition}&offset={offset}");
+    let body = format!(r#"{{"commandId":"{id}","status":"pending","statusUrl":"{url}"}}"#);
+    let mut response = json(StatusCode::ACCEPTED, body);
+    if let Ok(location) = header::HeaderValue::try_from(url) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
 }
 
 /// An answer of the operators' interface.

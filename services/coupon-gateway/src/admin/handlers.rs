@@ -32,7 +32,10 @@ pub fn configure(app: &mut web::ServiceConfig) {
                     .default_service(web::to(|| not_allowed("GET, POST"))),
             )
             .service(
-                web::resource("/coupons/{code}").route(web::patch().to(change)).default_service(web::to(|| not_allowed("PATCH"))),
+                web::resource("/coupons/{code}")
+                    .route(web::get().to(listing::coupon))
+                    .route(web::patch().to(change))
+                    .default_service(web::to(|| not_allowed("GET, PATCH"))),
             )
             .service(
                 web::resource("/coupons/{code}/commands")
@@ -81,8 +84,17 @@ fn post(path: &'static str, switch: Switch) -> actix_web::Resource {
         .default_service(web::to(|| not_allowed("POST")))
 }
 
+/// Who calls. Every try counts for its address, so that tokens cannot be guessed fast where that limit is on.
+///
+/// # Errors
+/// 401, 403 or 429.
+pub(super) fn operator<'a>(app: &'a AppState, request: &HttpRequest) -> Result<&'a str, ApiError> {
+    app.limits.address(request)?;
+    app.admin.operator(request)
+}
+
 async fn define(app: Data<AppState>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, ApiError> {
-    let operator = app.admin.operator(&request)?.to_owned();
+    let operator = operator(&app, &request)?.to_owned();
     let new = body::new_coupon(&read(&request, payload).await?)?;
     let id = id_of(&request, &app, &operator)?;
     let (partition, _) = partition_for(&app, &new.code).await?;
@@ -108,7 +120,7 @@ async fn change(app: Data<AppState>, request: HttpRequest, payload: web::Payload
 }
 
 async fn apply(app: &Data<AppState>, request: &HttpRequest, changes: Changes) -> Result<HttpResponse, ApiError> {
-    let operator = app.admin.operator(request)?.to_owned();
+    let operator = operator(app, request)?.to_owned();
     let (code, partition) = existing(app, request).await?;
     let id = id_of(request, app, &operator)?;
     let change = Change {
@@ -126,7 +138,7 @@ async fn apply(app: &Data<AppState>, request: &HttpRequest, changes: Changes) ->
 }
 
 async fn cancel(app: Data<AppState>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, ApiError> {
-    let operator = app.admin.operator(&request)?.to_owned();
+    let operator = operator(&app, &request)?.to_owned();
     let requested: RequestId = path::id(&request, "requestId")?;
     let member = body::member(&read(&request, payload).await?)?;
     let (code, partition) = existing(&app, &request).await?;

@@ -118,6 +118,27 @@ pub async fn command_outcome(app: &AppState, id: CommandId) -> Result<Option<Com
     rows.into_iter().next().map(|row| row.outcome.parse().map_err(|error: String| failed(&error))).transpose()
 }
 
+#[derive(QueryableByName)]
+struct PositionRow {
+    #[diesel(sql_type = BigInt)]
+    next_offset: i64,
+}
+
+/// The next record of a partition to be decided; 0 before the first.
+///
+/// # Errors
+/// No answer.
+pub async fn next_offset(app: &AppState, partition: i32) -> Result<i64, ApiError> {
+    let mut conn = app.db.conn().await.map_err(|error| failed(&error))?;
+    let rows: Vec<PositionRow> = sql_query("SELECT next_offset FROM consumer_position WHERE topic = $1 AND partition = $2")
+        .bind::<Text, _>(&app.settings.kafka.topics.created)
+        .bind::<Integer, _>(partition)
+        .load(&mut conn)
+        .await
+        .map_err(|error| failed(&error))?;
+    Ok(rows.into_iter().next().map_or(0, |row| row.next_offset))
+}
+
 /// A decided command.
 ///
 /// # Errors

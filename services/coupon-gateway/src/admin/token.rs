@@ -1,6 +1,6 @@
 //! Who an operator is: a bearer token, compared in constant time.
 
-use actix_web::{HttpRequest, http::header};
+use actix_web::HttpRequest;
 use domain::secret::Secret;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -8,6 +8,7 @@ use sha2::Sha256;
 use super::settings::AdminSettings;
 use crate::{
     error::ApiError,
+    identity::bearer,
     in_flight::{InFlight, InFlightGuard},
 };
 
@@ -56,11 +57,9 @@ impl Admin {
     /// 403 where no operator is set up, 401 without a token or with one that is nobody's.
     pub fn operator(&self, request: &HttpRequest) -> Result<&str, ApiError> {
         if self.operators.is_empty() {
-            return Err(ApiError::Forbidden("the operators' interface is closed: no token is set up"));
+            return Err(ApiError::AdminDisabled);
         }
-        let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = given.and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some((_, token)) = token else {
+        let Some(token) = bearer(request) else {
             return Err(ApiError::Unauthorized("an operator's bearer token is needed"));
         };
         // Every operator is compared, whoever matched: the time tells nothing.
@@ -90,7 +89,7 @@ fn same(token: &Secret, given: &str) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use actix_web::test::TestRequest;
+    use actix_web::{http::header, test::TestRequest};
 
     use super::*;
 

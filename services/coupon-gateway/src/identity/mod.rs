@@ -1,35 +1,45 @@
 //! Who a member is.
+//!
+//! `none`: whom the body names (for trials). `header`: whom a proxy in front names. `jwt`: the subject of a signed token.
 
-use actix_web::HttpRequest;
-use domain::ids::MemberId;
-use serde::{Deserialize, Serialize};
-use service_kit::settings::Fault;
+mod header;
+mod jwks;
+mod jwt;
+pub mod networks;
+mod settings;
 
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, http::header::AUTHORIZATION};
+use domain::{clock::Clock, ids::MemberId};
+
+pub use self::settings::{IdentityMode, IdentitySettings, JwtSettings};
+use self::{header::HeaderIdentity, jwt::TokenIdentity};
 use crate::error::ApiError;
 
-/// How members are known.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct IdentitySettings {}
-
-impl IdentitySettings {
-    /// What is wrong with these settings.
-    #[must_use]
-    pub fn faults(&self) -> Vec<Fault> {
-        Vec::new()
-    }
+enum Kind {
+    AtTheirWord,
+    Header(HeaderIdentity),
+    Token(Box<TokenIdentity>),
 }
 
 /// Tells who is asking.
-pub struct Identity {}
+pub struct Identity(Kind);
 
 impl Identity {
-    /// Prepares what is needed to check callers.
+    /// Prepares what is needed to check callers. Keys at an address are fetched behind it from then on.
     ///
     /// # Errors
-    /// The settings cannot be used.
-    pub async fn new(_settings: &IdentitySettings, _clock: std::sync::Arc<dyn domain::clock::Clock>) -> anyhow::Result<Self> {
-        Ok(Self {})
+    /// The settings cannot be used: a file of keys that is not there, a faulty header name.
+    pub async fn new(settings: &IdentitySettings, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        Ok(Self(match settings.mode {
+            IdentityMode::None => {
+                tracing::warn!("identity.mode is none: members are taken at their word, which is for trials only");
+                Kind::AtTheirWord
+            }
+            IdentityMode::Header => Kind::Header(HeaderIdentity::new(settings)?),
+            IdentityMode::Jwt => Kind::Token(Box::new(TokenIdentity::new(&settings.jwt, clock).await?)),
+        }))
     }
 
     /// Checks the caller: the member that the request proves to come from, or none where members are taken at their
@@ -37,7 +47,21 @@ impl Identity {
     ///
     /// # Errors
     /// 401 without a proof or with a wrong one, 503 while it cannot be checked.
-    pub fn member(&self, _request: &HttpRequest) -> Result<Option<MemberId>, ApiError> {
-        Ok(None)
+    pub fn member(&self, request: &HttpRequest) -> Result<Option<MemberId>, ApiError> {
+        match &self.0 {
+            Kind::AtTheirWord => Ok(None),
+            Kind::Header(header) => header.member(request).map(Some),
+            Kind::Token(token) => token.member(request).map(Some),
+        }
     }
+}
+
+/// The token behind `Authorization: Bearer`. None where there is none, or more than one.
+#[must_use]
+pub fn bearer(request: &HttpRequest) -> Option<&str> {
+    let mut values = request.headers().get_all(AUTHORIZATION);
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
