@@ -158,3 +158,28 @@ async fn a_drill_finds_what_the_ledger_lost_and_waits_no_longer_than_told() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("is an issue-consumer running?"), "{output:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_speaks_for_its_members_by_the_trusted_header() {
+    let world = World::new("drill-header").await;
+    let writer = Writer::new(&world).await;
+    let code = world.coupon("header");
+    let consumer = Consumer::start(&world).await;
+    let gateway = Gateway::start_with(&world, &[("IDENTITY__MODE", "header")]).await;
+    writer.define(&code, Admission::Queued, 20).await;
+    decided(&world).await;
+    let mut environment = environment(&world);
+    environment.insert("TRUEUP__GATEWAYS".to_owned(), gateway.url.clone());
+    let without = ["drill", code.as_str(), "--members", "10", "--no-settle", "--json"];
+    let answers = json(&trueup(&environment, &without).await)["coupons"][code.as_str()]["answers"].clone();
+    assert!(answers.get("accepted").is_none() && answers.get("unauthorized").is_some(), "{answers}");
+    let with = ["drill", code.as_str(), "--members", "50", "--identity", "header", "--json"];
+    let output = trueup(&environment, &with).await;
+    let report = json(&output);
+    assert_eq!(
+        (output.status.code(), report["verification"]["seats"][code.as_str()][0].as_i64()),
+        (Some(0), Some(20)),
+        "{report:#}"
+    );
+    consumer.stop().await;
+}
