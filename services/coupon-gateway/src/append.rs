@@ -35,12 +35,7 @@ impl AppState {
     ///
     /// # Errors
     /// See [`NotAppended`].
-    pub async fn append_by(
-        &self,
-        partition: i32,
-        record: &Encoded,
-        mailbox: Option<&Mailbox>,
-    ) -> Result<Place, NotAppended> {
+    pub async fn append_by(&self, partition: i32, record: &Encoded, mailbox: Option<&Mailbox>) -> Result<Place, NotAppended> {
         let delivery = match self.producer.publish(&self.settings.kafka.topics.created, Some(partition), record) {
             Ok(delivery) => delivery,
             Err(error) => return Err(not_appended(&error)),

@@ -130,10 +130,7 @@ where
     }
 }
 
-fn find_requests(
-    app: Arc<AppState>,
-    keys: Vec<(CouponCode, RequestId, i32)>,
-) -> LocalBoxFuture<'static, Vec<Answer<Found>>> {
+fn find_requests(app: Arc<AppState>, keys: Vec<(CouponCode, RequestId, i32)>) -> LocalBoxFuture<'static, Vec<Answer<Found>>> {
     Box::pin(async move { gathered(&app, &keys, async |keys| store::find_requests(&app, keys).await).await })
 }
 
@@ -144,10 +141,7 @@ fn find_members(
     Box::pin(async move { gathered(&app, &keys, async |keys| store::find_members(&app, keys).await).await })
 }
 
-fn find_coupons(
-    app: Arc<AppState>,
-    codes: Vec<CouponCode>,
-) -> LocalBoxFuture<'static, Vec<Answer<Option<Arc<CouponView>>>>> {
+fn find_coupons(app: Arc<AppState>, codes: Vec<CouponCode>) -> LocalBoxFuture<'static, Vec<Answer<Option<Arc<CouponView>>>>> {
     Box::pin(async move {
         gathered(&app, &codes, async |codes: Vec<CouponCode>| {
             let views = store::load_coupons(&app, &codes).await?;

@@ -24,7 +24,9 @@ pub fn piece<'a>(request: &'a HttpRequest, name: &'static str) -> Result<Cow<'a,
 /// # Errors
 /// It is no id of that kind.
 pub fn id<T: std::str::FromStr<Err = IdError>>(request: &HttpRequest, name: &'static str) -> Result<T, ApiError> {
-    piece(request, name)?.parse().map_err(|error: IdError| ApiError::InvalidFields(vec![FieldFault::new(name, error.to_string())]))
+    piece(request, name)?
+        .parse()
+        .map_err(|error: IdError| ApiError::InvalidFields(vec![FieldFault::new(name, error.to_string())]))
 }
 
 fn decode(raw: &str) -> Option<String> {

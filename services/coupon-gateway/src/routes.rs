@@ -14,9 +14,10 @@ pub fn configure(app: &mut web::ServiceConfig, worker: &Rc<Worker>) {
     let hot = Rc::clone(worker);
     app.service(
         web::resource("/v1/coupons/{code}/requests")
-            .route(web::post().to(move |request: HttpRequest, payload: web::Payload| {
-                intake::post(Rc::clone(&hot), request, payload)
-            }))
+            .route(
+                web::post()
+                    .to(move |request: HttpRequest, payload: web::Payload| intake::post(Rc::clone(&hot), request, payload)),
+            )
             .default_service(web::to(|| not_allowed("POST"))),
     );
     get(app, worker, "/v1/tickets/{ticket}", status::by_ticket);

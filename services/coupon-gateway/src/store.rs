@@ -96,10 +96,7 @@ pub async fn find_requests(app: &AppState, keys: Vec<(CouponCode, RequestId, i32
 ///
 /// # Errors
 /// No answer.
-pub async fn find_members(
-    app: &AppState,
-    keys: Vec<(CouponCode, MemberId)>,
-) -> Result<Vec<Option<LedgerRow>>, StoreError> {
+pub async fn find_members(app: &AppState, keys: Vec<(CouponCode, MemberId)>) -> Result<Vec<Option<LedgerRow>>, StoreError> {
     let mut conn = app.db.conn().await.map_err(|error| failed(&error))?;
     let rows: Vec<FoundRow> = sql_query(FIND_MEMBERS)
         .bind::<Array<Text>, _>(keys.iter().map(|(coupon, _)| coupon.as_str()).collect::<Vec<_>>())
@@ -184,11 +181,7 @@ pub async fn member_page(
     rows.into_iter().map(|row| row.ledger_row().map_err(|error| failed(&error))).filter_map(Result::transpose).collect()
 }
 
-fn in_order<T>(
-    keys: usize,
-    rows: Vec<FoundRow>,
-    make: impl Fn(Option<LedgerRow>, &FoundRow) -> T,
-) -> Result<Vec<T>, StoreError> {
+fn in_order<T>(keys: usize, rows: Vec<FoundRow>, make: impl Fn(Option<LedgerRow>, &FoundRow) -> T) -> Result<Vec<T>, StoreError> {
     if rows.len() != keys {
         return Err(failed(&format!("{} rows for {keys} keys", rows.len())));
     }

@@ -3,11 +3,7 @@
 //! A member whose fingerprint is there takes the slow path, where the ledger knows the truth; one whose fingerprint is
 //! not there holds no issue. So a collision costs a look-up and never a wrong answer.
 
-use std::{
-    collections::hash_map::RandomState,
-    hash::BuildHasher,
-    sync::Arc,
-};
+use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc};
 
 use domain::ids::MemberId;
 

@@ -111,14 +111,15 @@ impl Refresher {
     async fn remember(&mut self, view: &CouponView, now: Timestamp) -> Option<SoldOut> {
         let coupon = &view.coupon;
         let known = self.memories.remove(&coupon.code);
-        let mut memory = known.filter(|memory| memory.total == coupon.total && memory.issued == coupon.issued).unwrap_or(Memory {
-            since: now,
-            issued: coupon.issued,
-            total: coupon.total,
-            holders: None,
-            end_seen: None,
-            all_decided: false,
-        });
+        let mut memory =
+            known.filter(|memory| memory.total == coupon.total && memory.issued == coupon.issued).unwrap_or(Memory {
+                since: now,
+                issued: coupon.issued,
+                total: coupon.total,
+                holders: None,
+                end_seen: None,
+                all_decided: false,
+            });
         if memory.holders.is_none() {
             memory.holders = self.load_holders(coupon).await;
         }

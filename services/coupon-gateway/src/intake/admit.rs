@@ -189,12 +189,7 @@ async fn through_gate(
 
 /// The member has a reservation: his request may or may not be in the log. If this process saw it acknowledged, it is
 /// there; else it is published again, which the log takes for the same.
-async fn again(
-    worker: &Worker,
-    view: &CouponView,
-    asked: &Asked<'_>,
-    existing: RequestId,
-) -> Result<HttpResponse, ApiError> {
+async fn again(worker: &Worker, view: &CouponView, asked: &Asked<'_>, existing: RequestId) -> Result<HttpResponse, ApiError> {
     if let Some((request, place)) = worker.app.recent.get(&view.coupon.code, &asked.member)
         && request == existing
     {
@@ -206,12 +201,8 @@ async fn again(
 async fn append(worker: &Worker, view: &CouponView, asked: &Asked<'_>, entry: Entry) -> Result<HttpResponse, ApiError> {
     let app = &worker.app;
     let coupon = &view.coupon;
-    let request = Request {
-        id: entry.request,
-        coupon: coupon.code.clone(),
-        member: asked.member.clone(),
-        admitted: entry.admitted,
-    };
+    let request =
+        Request { id: entry.request, coupon: coupon.code.clone(), member: asked.member.clone(), admitted: entry.admitted };
     let envelope = Envelope { source: SOURCE, time: app.clock.now(), trace_parent: Some(asked.trace(app.clock.as_ref())) };
     let record = encode_request(&request, None, &app.log_key, &envelope);
     match app.append_by(coupon.partition, &record, Some(&worker.mailbox)).await {

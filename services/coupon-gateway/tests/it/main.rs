@@ -8,5 +8,6 @@
     missing_docs
 )]
 
+mod faults;
 mod gateway;
 mod intake;
