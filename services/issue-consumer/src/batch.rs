@@ -5,10 +5,36 @@ use std::collections::BTreeMap;
 use contracts::{Decoded, LogKey, RawRecord, RecordBatch, TraceParent, Unusable, decode};
 use domain::coupon::{Body, LogIncarnation, Record};
 
+/// Raw records as they were fetched, chunk by chunk, with the index of each chunk's first record.
+#[derive(Debug, Default)]
+struct Chunks {
+    chunks: Vec<(usize, RecordBatch)>,
+    len: usize,
+    bytes: usize,
+}
+
+impl Chunks {
+    fn push(&mut self, chunk: RecordBatch) {
+        if chunk.is_empty() {
+            return;
+        }
+        let base = self.len;
+        self.len = self.len.saturating_add(chunk.len());
+        self.bytes = self.bytes.saturating_add(chunk.size_bytes());
+        self.chunks.push((base, chunk));
+    }
+
+    fn get(&self, index: usize) -> Option<RawRecord<'_>> {
+        let chunk = self.chunks.partition_point(|(base, _)| *base <= index).checked_sub(1)?;
+        let (base, chunk) = self.chunks.get(chunk)?;
+        chunk.get(index.saturating_sub(*base))
+    }
+}
+
 /// Consecutive records of one partition.
 #[derive(Debug, Default)]
 pub struct Batch {
-    raw: RecordBatch,
+    raw: Chunks,
     records: Vec<Record>,
     unusable: BTreeMap<i64, Unusable>,
     traces: Vec<TraceParent>,
@@ -33,28 +59,45 @@ impl Batch {
                 }
             }
         }
-        batch.raw = raw;
+        batch.raw.push(raw);
         batch
+    }
+
+    /// Puts `later`, which follows in the log, behind this one.
+    pub fn append(&mut self, mut later: Self, traces_max: usize) {
+        for (_, chunk) in later.raw.chunks {
+            self.raw.push(chunk);
+        }
+        self.records.append(&mut later.records);
+        self.unusable.append(&mut later.unusable);
+        self.traces.append(&mut later.traces);
+        self.traces.truncate(traces_max);
+    }
+
+    /// How many bytes of keys, values and headers it holds.
+    #[must_use]
+    pub const fn size_bytes(&self) -> usize {
+        self.raw.bytes
     }
 
     /// All of it.
     #[must_use]
     pub fn whole(&self) -> Slice<'_> {
-        let from = self.raw.first().map_or(0, |record| record.offset);
-        let to = self.raw.last().map_or(0, |record| record.offset.saturating_add(1));
+        let from = self.raw.get(0).map_or(0, |record| record.offset);
+        let to = self.raw.get(self.raw.len.saturating_sub(1)).map_or(0, |record| record.offset.saturating_add(1));
         Slice { batch: self, from, to }
     }
 
     /// How many records it holds, usable or not.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.raw.len()
+        self.raw.len
     }
 
     /// Whether it holds none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.raw.is_empty()
+        self.raw.len == 0
     }
 
     /// The traces of its requests, as far as they were kept.
@@ -71,7 +114,7 @@ impl Batch {
 
     /// The index of the first record at or after `offset`.
     fn index_of(&self, offset: i64) -> usize {
-        let (mut low, mut high) = (0, self.raw.len());
+        let (mut low, mut high) = (0, self.raw.len);
         while low < high {
             let middle = usize::midpoint(low, high);
             if self.raw.get(middle).is_some_and(|record| record.offset < offset) {

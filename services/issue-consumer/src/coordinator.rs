@@ -22,6 +22,7 @@ use crate::{
     config::Settings,
     decider::{Decider, End, Exits},
     feed::feed,
+    hopper::Hopper,
     intake::Intake,
     ledger::Ledger,
     metric,
@@ -219,7 +220,8 @@ impl Coordinator {
         let identity = Partition { topic: topics.created.clone(), partition, incarnation: log.clone() };
         let intake = Intake {
             records,
-            limits: settings.batch.limits(),
+            hopper: Arc::new(Hopper::new(settings.batch.limits(), settings.traces_max())),
+            bytes_max: settings.batch.bytes_max,
             log_key: shared.log_key.clone(),
             log: log.clone(),
             traces_max: settings.traces_max(),

@@ -12,7 +12,6 @@ use std::{
 use contracts::partition_of;
 use domain::{coupon::Place, ids::CouponCode};
 use kafka_io::CommandProducer;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -21,6 +20,7 @@ use crate::{
     board::{Alarm, Board, PartitionStatus},
     error::StoreError,
     feed::{FeedSender, Fresh},
+    hopper::Hopper,
     metric,
     outgoing::{Outgoing, Way},
     retry::Retry,
@@ -79,12 +79,12 @@ type Stack<'a> = Vec<(Slice<'a>, Treatment)>;
 
 impl Decider {
     /// Decides batches until they end, it is cancelled, or it has to stop.
-    pub async fn run(mut self, mut batches: mpsc::Receiver<Batch>) -> End {
+    pub async fn run(mut self, hopper: &Hopper) -> End {
         loop {
             let batch = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return End::Cancelled,
-                batch = batches.recv() => match batch {
+                batch = hopper.take() => match batch {
                     Some(batch) => batch,
                     None => return End::Cancelled,
                 },

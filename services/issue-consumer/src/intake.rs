@@ -1,21 +1,25 @@
-//! Reads the records of one partition ahead, so that the next batch is decoded while the current one commits.
+//! Reads and decodes the records of one partition, while the batch before them commits.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use contracts::LogKey;
 use domain::coupon::LogIncarnation;
 use kafka_io::{BatchLimits, GroupPartition, KafkaIoError};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{batch::Batch, board::Alarm, decider::End, metric, retry::Retry};
+use crate::{batch::Batch, board::Alarm, decider::End, hopper::Hopper, metric, retry::Retry};
+
+/// Records that are decoded at a time, so that other tasks get their turn and what is there can be taken early.
+const CHUNK_RECORDS_MAX: usize = 1_000;
 
 /// Reads one partition.
 pub struct Intake {
     /// Its records.
     pub records: GroupPartition,
-    /// When a batch is full.
-    pub limits: BatchLimits,
+    /// Where it puts them.
+    pub hopper: Arc<Hopper>,
+    /// Bytes that are fetched at a time.
+    pub bytes_max: usize,
     /// The key that signed records are checked with.
     pub log_key: Arc<LogKey>,
     /// The log that is read.
@@ -28,16 +32,28 @@ pub struct Intake {
 
 impl Intake {
     /// Reads until it is cancelled, nobody takes batches any more, or the log cannot be read on.
-    pub async fn run(mut self, batches: mpsc::Sender<Batch>) -> End {
+    pub async fn run(mut self) -> End {
         let mut retry = Retry::new();
         loop {
             let raw = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return End::Cancelled,
-                raw = self.records.next_batch(self.limits) => raw,
+                room = self.hopper.room() => {
+                    let Some(room) = room else { return End::Cancelled };
+                    let limits =
+                        BatchLimits { records_max: room.min(CHUNK_RECORDS_MAX), bytes_max: self.bytes_max, wait: Duration::ZERO };
+                    tokio::select! {
+                        biased;
+                        () = self.cancel.cancelled() => return End::Cancelled,
+                        raw = self.records.next_batch(limits) => raw,
+                    }
+                }
             };
-            let raw = match raw {
-                Ok(raw) => raw,
+            match raw {
+                Ok(raw) => {
+                    retry = Retry::new();
+                    self.hopper.put(Batch::read(raw, &self.log_key, &self.log, self.traces_max));
+                }
                 Err(KafkaIoError::OutOfRange { partition, detail }) => {
                     return End::Alarm(Alarm::Fatal(format!("partition {partition} cannot be read on: {detail}")));
                 }
@@ -51,15 +67,7 @@ impl Intake {
                     if !retry.wait(&self.cancel).await {
                         return End::Cancelled;
                     }
-                    continue;
                 }
-            };
-            retry = Retry::new();
-            let batch = Batch::read(raw, &self.log_key, &self.log, self.traces_max);
-            tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => return End::Cancelled,
-                sent = batches.send(batch) => if sent.is_err() { return End::Cancelled },
             }
         }
     }

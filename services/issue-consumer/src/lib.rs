@@ -10,6 +10,7 @@ pub mod decider;
 pub mod error;
 pub mod feed;
 pub mod fingerprints;
+pub mod hopper;
 pub mod intake;
 pub mod ledger;
 pub mod metric;

@@ -14,9 +14,6 @@ use crate::{
     settler::Settler,
 };
 
-/// Batches that are decoded ahead of the one that commits.
-const BATCHES_AHEAD: usize = 1;
-
 /// The running tasks of one partition.
 pub struct Worker {
     /// What it reports.
@@ -43,13 +40,19 @@ impl Worker {
     pub fn start(parts: Parts, cancel: CancellationToken, ends: mpsc::Sender<(i32, End)>) -> Self {
         let Parts { intake, decider, publisher: (publisher, publisher_feed), settler: (settler, settler_feed) } = parts;
         let status = decider.status.clone();
-        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let hopper = intake.hopper.clone();
         let partition = status.partition;
         let deciding_cancel = cancel.clone();
         let deciding = async move {
-            let reading = tokio::spawn(intake.run(sender));
-            let decided = Box::pin(decider.run(receiver)).await;
-            // The intake sees its channel closed, or has ended itself and says why.
+            let filling = hopper.clone();
+            let reading = tokio::spawn(async move {
+                let end = intake.run().await;
+                filling.close();
+                end
+            });
+            let decided = Box::pin(decider.run(&hopper)).await;
+            // The intake sees its hopper closed, or has ended itself and says why.
+            hopper.close();
             let read = reading.await.unwrap_or(End::Cancelled);
             let end = if decided == End::Cancelled { read } else { decided };
             if !deciding_cancel.is_cancelled() {
