@@ -329,6 +329,7 @@ mod tests {
         let mut status_of: HashMap<&str, u16> = HashMap::new();
         for (error, status, code) in all() {
             assert_eq!(error.parts(), (status, code));
+            assert!(crate::openapi::ERRORS.iter().any(|known| (known.0, known.1) == (status, code)), "{code} is not described");
             let response = error.error_response();
             assert_eq!(response.status().as_u16(), status);
             assert_eq!(response.headers().get("content-type").unwrap(), PROBLEM_JSON);
@@ -340,6 +341,7 @@ mod tests {
             assert_eq!(*status_of.entry(code).or_insert(status), status, "{code} stands for two statuses");
         }
         assert_eq!(status_of.len(), all().len(), "a code is used twice");
+        assert_eq!(crate::openapi::ERRORS.len(), all().len(), "the description has errors that do not exist");
     }
 
     #[test]
