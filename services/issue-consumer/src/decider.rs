@@ -38,6 +38,8 @@ pub enum End {
     Cancelled,
     /// Somebody else decides the partition, or the group gave it to somebody else.
     Zombie,
+    /// The log cannot be read on from where it was; opening the partition again tells why.
+    OutOfRange,
     /// A person has to look at it.
     Alarm(Alarm),
 }

@@ -7,7 +7,7 @@ use domain::coupon::LogIncarnation;
 use kafka_io::{BatchLimits, GroupPartition, KafkaIoError};
 use tokio_util::sync::CancellationToken;
 
-use crate::{batch::Batch, board::Alarm, decider::End, hopper::Hopper, metric, retry::Retry};
+use crate::{batch::Batch, decider::End, hopper::Hopper, metric, retry::Retry};
 
 /// Records that are decoded at a time, so that other tasks get their turn and what is there can be taken early.
 const CHUNK_RECORDS_MAX: usize = 1_000;
@@ -55,7 +55,8 @@ impl Intake {
                     self.hopper.put(Batch::read(raw, &self.log_key, &self.log, self.traces_max));
                 }
                 Err(KafkaIoError::OutOfRange { partition, detail }) => {
-                    return End::Alarm(Alarm::Fatal(format!("partition {partition} cannot be read on: {detail}")));
+                    tracing::error!(partition, detail, "the log cannot be read on");
+                    return End::OutOfRange;
                 }
                 Err(KafkaIoError::Fenced(reason)) => {
                     tracing::warn!(partition = self.records.partition(), reason, "fenced off");

@@ -155,3 +155,33 @@ async fn a_consumer_that_starts_before_its_servers_waits_for_them() {
     sql.until_rows(&coupon, 1).await;
     consumer.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_start_that_moves_past_a_waiting_consumer_is_an_alarm_too() {
+    let world = World::with_partitions("cut-live", 1).await;
+    let (writer, sql, coupon) = (Writer::new(&world.kafka).await, Sql::new(&world.postgres_url), world.coupon("live"));
+    let mut environment = environment(&world);
+    // Little is fetched ahead, so that the records that are deleted are not in memory yet.
+    for (name, value) in
+        [("BATCH__RECORDS_MAX", "10"), ("CONSUMER__QUEUED_RECORDS_MIN", "1"), ("CONSUMER__FETCH_BYTES_MAX", "4096")]
+    {
+        environment.insert(format!("ISSUE_CONSUMER__{name}"), value.to_owned());
+    }
+    writer.define(&coupon, Admission::Queued, 10).await;
+    let consumer = Consumer::with(&environment).await;
+    sql.until("SELECT count(*) FROM coupon", 1).await;
+    // The consumer waits for the coupon's row, and the log is cut behind what it has fetched.
+    let (mut holder, connection) = tokio_postgres::connect(&world.postgres_url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let lock = holder.transaction().await.unwrap();
+    lock.execute("SELECT 1 FROM coupon FOR UPDATE", &[]).await.unwrap();
+    writer.put_all(0, asks(&coupon, 0..5_000)).await;
+    delete_records(&world, 0, 4_000).await;
+    lock.rollback().await.unwrap();
+    eventually(PATIENCE, "the alarm", || async { !consumer.board.alarms().is_empty() }).await;
+    let alarms = consumer.board.alarms();
+    assert!(matches!(alarms.get(&0), Some(Alarm::BelowLogStart { low: 4_000, .. })), "{alarms:?}");
+    let undecided = "SELECT count(*) FROM coupon_request WHERE log_offset >= 4000";
+    assert_eq!(sql.number(undecided).await, 0, "what lies behind the gap is not decided");
+    consumer.stop().await;
+}
