@@ -48,9 +48,6 @@ pub enum ApiError {
     /// 403: no operator's token is set up, so the operators' interface is closed.
     #[error("the operators' interface is closed: no token is set up")]
     AdminDisabled,
-    /// 403: the caller is known, but may not do this.
-    #[error("{0}")]
-    Forbidden(&'static str),
     /// 403: before the opening time.
     #[error("coupon {coupon} is not open yet")]
     NotOpen {
@@ -162,7 +159,6 @@ impl ApiError {
             Self::TokenExpired => (401, "token_expired"),
             Self::NotYours => (403, "not_yours"),
             Self::AdminDisabled => (403, "admin_disabled"),
-            Self::Forbidden(_) => (403, "forbidden"),
             Self::NotOpen { .. } => (403, "not_open"),
             Self::Closed { .. } => (403, "closed"),
             Self::Paused(_) => (403, "paused"),
@@ -289,7 +285,6 @@ mod tests {
             (ApiError::TokenExpired, 401, "token_expired"),
             (ApiError::NotYours, 403, "not_yours"),
             (ApiError::AdminDisabled, 403, "admin_disabled"),
-            (ApiError::Forbidden("no"), 403, "forbidden"),
             (ApiError::NotOpen { coupon: coupon(), opens_at: at }, 403, "not_open"),
             (ApiError::Closed { coupon: coupon(), closes_at: Some(at) }, 403, "closed"),
             (ApiError::Paused(coupon()), 403, "paused"),

@@ -5,14 +5,13 @@ use serde_json::{Map, Value, json};
 use super::{operations, schemas};
 
 /// Every error that can be answered: status, stable code, and what the client should make of it.
-pub const ERRORS: [(u16, &str, &str); 34] = [
+pub const ERRORS: [(u16, &str, &str); 33] = [
     (400, "invalid_fields", "Fields are missing or wrong; `errors` names all of them."),
     (400, "malformed_body", "The body is not the JSON object that is asked for."),
     (401, "unauthorized", "Who is asking could not be established."),
     (401, "token_expired", "The token was good, but its time is over; get a new one."),
     (403, "not_yours", "This belongs to another member."),
     (403, "admin_disabled", "No operator's token is set up, so the operators' interface is closed."),
-    (403, "forbidden", "The caller is known, but may not do this."),
     (403, "not_open", "Before the opening time, which stands in `opensAt`."),
     (403, "closed", "At or after the closing time, which stands in `closesAt` where it is known."),
     (403, "paused", "Paused by an operator; asking later may succeed."),
@@ -69,6 +68,7 @@ pub fn document() -> Value {
             "schemas": schemas::schemas(),
             "headers": {
                 "RetryAfter": {"description": "Whole seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
+                "ETag": {"description": "Names what was answered, for `If-None-Match`.", "schema": {"type": "string", "pattern": "^\".+\"$"}},
                 "NoStore": {"description": "The next answer may differ.", "schema": {"type": "string"}},
             },
             "securitySchemes": {
@@ -116,7 +116,8 @@ fn problem(status: u16, errors: &[&&(u16, &str, &str)]) -> Value {
     if matches!(status, 429 | 503)
         && let Some(object) = response.as_object_mut()
     {
-        object.insert("headers".to_owned(), json!({"Retry-After": {"$ref": "#/components/headers/RetryAfter", "required": true}}));
+        object
+            .insert("headers".to_owned(), json!({"Retry-After": {"$ref": "#/components/headers/RetryAfter", "required": true}}));
     }
     response
 }
@@ -162,7 +163,10 @@ mod tests {
                 let name = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path}"));
                 assert!(names.insert(name.to_owned()), "{name} twice");
                 let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
-                let in_path = parameters.iter().filter(|parameter| parameter["in"] == "path").map(|parameter| parameter["name"].as_str().unwrap());
+                let in_path = parameters
+                    .iter()
+                    .filter(|parameter| parameter["in"] == "path")
+                    .map(|parameter| parameter["name"].as_str().unwrap());
                 let written: Vec<&str> = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
                 assert_eq!(in_path.collect::<Vec<_>>(), written, "{method} {path}");
             }

@@ -30,6 +30,19 @@ fn fresh(description: &str, schema: &str) -> Value {
     response
 }
 
+/// An answer that may be kept, and asked for again by its name: 200 and 304.
+fn named(mut response: Value) -> Value {
+    let headers = json!({"ETag": {"$ref": "#/components/headers/ETag", "required": true}});
+    if let Some(object) = response.as_object_mut() {
+        object.insert("headers".to_owned(), headers.clone());
+    }
+    json!({"200": response, "304": {"description": "It is still what `If-None-Match` names.", "headers": headers}})
+}
+
+fn if_none_match() -> Value {
+    json!({"name": "If-None-Match", "in": "header", "description": "The `ETag` of the answer before.", "schema": {"type": "string"}})
+}
+
 fn in_path(name: &str, schema: &str, description: &str) -> Value {
     json!({
         "name": name, "in": "path", "required": true, "description": description,
@@ -122,20 +135,26 @@ fn members() -> Value {
         "/v1/members/{memberId}/coupons": {"get": {
             "operationId": "memberCoupons", "tags": ["requests"], "security": member_security(),
             "summary": "All that a member asked for and that is decided", "parameters": [member(), limit, after],
-            "responses": responses(json!({"200": fresh("A page.", "MemberCoupons")}), &with(&reading, &["invalid_fields", "not_yours"])),
+            "responses": responses(json!({"200": fresh("A page.", "MemberCoupons")}), &with(&ASKER, &["invalid_fields", "not_yours", "database_unavailable"])),
         }},
         "/v1/coupons/{code}": {"get": {
-            "operationId": "coupon", "tags": ["coupons"], "summary": "A coupon, at most about half a second old", "parameters": [code()],
-            "responses": responses(json!({
-                "200": json_of("The coupon.", "Coupon"), "304": {"description": "`If-None-Match` names what is still so."},
-            }), &["invalid_fields", "unknown_coupon", "rate_limited", "database_unavailable", "overloaded", "internal"]),
+            "operationId": "coupon", "tags": ["coupons"], "summary": "A coupon, at most about half a second old", "parameters": [code(), if_none_match()],
+            "responses": responses(named(json_of("The coupon.", "Coupon")), &["invalid_fields", "unknown_coupon", "rate_limited", "database_unavailable", "overloaded", "internal"]),
         }},
     })
 }
 
-fn command(id: &str, summary: &str, parameters: &[Value], request: Option<Value>, accepted: u16, codes: &[&'static str]) -> Value {
+fn command(
+    id: &str,
+    summary: &str,
+    parameters: &[Value],
+    request: Option<Value>,
+    accepted: u16,
+    codes: &[&'static str],
+) -> Value {
     let mut parameters = parameters.to_vec();
-    parameters.push(idempotency_key("The same key of the same operator at the same address is the same command, whatever its body."));
+    parameters
+        .push(idempotency_key("The same key of the same operator at the same address is the same command, whatever its body."));
     let mut codes = with(&with(&OPERATOR, &COMMAND), codes);
     let mut own = json!({"202": fresh("It is in the log and not decided yet; ask at `statusUrl`.", "CommandPending")});
     if let Some(own) = own.as_object_mut() {
@@ -165,7 +184,8 @@ fn operators() -> Value {
     let [limit, after] = page_parameters();
     let pages = [limit, after];
     let changed = ["unknown_coupon", "already_ended"];
-    let place = |name: &str| json!({"name": name, "in": "query", "description": "As the 202 named it.", "schema": {"type": "integer"}});
+    let place =
+        |name: &str| json!({"name": name, "in": "query", "description": "As the 202 named it.", "schema": {"type": "integer"}});
     let history: Vec<Value> = [vec![code()], pages.to_vec()].concat();
     let request = in_path("requestId", "Uuid", "The request, which is not decided yet.");
     json!({
@@ -195,15 +215,16 @@ fn operators() -> Value {
 
 fn service() -> Value {
     let get = |id: &str, summary: &str, own: Value| json!({"get": {"operationId": id, "tags": ["service"], "summary": summary, "responses": own}});
-    let text = |media_type: &str| json!({"200": {"description": "The text.", "content": {media_type: {"schema": {"type": "string"}}}}});
+    let text =
+        |media_type: &str| json!({"200": {"description": "The text.", "content": {media_type: {"schema": {"type": "string"}}}}});
     let probe = || json!({"200": fresh("All is well.", "Probe"), "503": fresh("`problems` says why not.", "Probe")});
     json!({
         "/health/live": get("live", "Whether the process gets on", probe()),
         "/health/ready": get("ready", "Whether it takes requests", probe()),
         "/metrics": get("metrics", "Prometheus metrics", text("text/plain")),
-        "/openapi.json": get("openapi", "This description", json!({"200": {
+        "/openapi.json": get("openapi", "This description", named(json!({
             "description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object", "required": ["openapi", "paths"]}}},
-        }})),
+        }))),
         "/docs": get("docs", "A page to read it", text("text/html")),
     })
 }

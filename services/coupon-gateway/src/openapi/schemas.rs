@@ -126,7 +126,8 @@ fn coupons() -> Value {
         }
         object
     };
-    let admission = || json!({"enum": ["reserved", "queued"], "description": "Who judges first: the Redis gate, or the log alone."});
+    let admission =
+        || json!({"enum": ["reserved", "queued"], "description": "Who judges first: the Redis gate, or the log alone."});
     json!({
         "Coupon": closed(json!({
             "code": of("CouponCode"), "name": {"type": "string"}, "admission": admission(),
@@ -146,10 +147,13 @@ fn coupons() -> Value {
 fn commands() -> Value {
     let outcomes: Vec<&str> = CommandOutcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
     let pending = |required: &[&str]| {
-        closed(json!({
-            "commandId": of("Uuid"), "status": {"const": "pending"},
-            "statusUrl": {"type": "string", "pattern": "^/v1/admin/commands/.+\\?partition=\\d+&offset=\\d+$"},
-        }), required)
+        closed(
+            json!({
+                "commandId": of("Uuid"), "status": {"const": "pending"},
+                "statusUrl": {"type": "string", "pattern": "^/v1/admin/commands/.+\\?partition=\\d+&offset=\\d+$"},
+            }),
+            required,
+        )
     };
     json!({
         "CommandAccepted": closed(json!({"commandId": of("Uuid"), "status": {"const": "accepted"}, "coupon": of("Coupon")}),

@@ -89,7 +89,9 @@ impl Gateway {
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        Answer::of(self.client.get(format!("{}{path}", self.url)).send().await.unwrap()).await
+        let answer = Answer::of(self.client.get(format!("{}{path}", self.url)).send().await.unwrap()).await;
+        crate::openapi_contract::hold("GET", path, &answer);
+        answer
     }
 
     /// Asks for a coupon with a JSON body and headers.
@@ -99,7 +101,9 @@ impl Gateway {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Answer::of(request.send().await.unwrap()).await
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        crate::openapi_contract::hold("POST", &format!("/v1/coupons/{coupon}/requests"), &answer);
+        answer
     }
 
     /// Asks for a coupon.

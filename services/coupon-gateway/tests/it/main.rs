@@ -8,6 +8,11 @@
     missing_docs
 )]
 
+mod admin;
+mod admin_decider;
 mod faults;
 mod gateway;
+mod http_errors;
+mod identity;
 mod intake;
+mod openapi_contract;
