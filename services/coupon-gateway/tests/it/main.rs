@@ -12,7 +12,7 @@ mod admin;
 mod admin_decider;
 mod faults;
 mod gateway;
-mod http_errors;
+mod http_refusals;
 mod identity;
 mod intake;
 mod openapi_contract;
