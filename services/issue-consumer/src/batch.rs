@@ -199,3 +199,41 @@ impl<'a> Slice<'a> {
         Self { from: from.clamp(self.from, self.to), ..*self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use contracts::{Envelope, encode_request};
+    use domain::{
+        clock::Timestamp,
+        coupon::Request,
+        ids::{CouponCode, MemberId, RequestId},
+    };
+
+    use super::*;
+
+    #[test]
+    fn traces_are_kept_up_to_the_bound_and_only_where_they_are_recorded() {
+        let key = LogKey::parse("a-secret-that-is-long-enough-for-this").unwrap();
+        let log = LogIncarnation { cluster_id: "c".to_owned(), topic_id: "t".to_owned() };
+        let read = |traces_max: usize| {
+            let mut raw = RecordBatch::new();
+            for n in 0..10_u8 {
+                let coupon = CouponCode::new("c").unwrap();
+                let member = MemberId::new(format!("m{n}")).unwrap();
+                let id = RequestId::from_idempotency_key(&coupon, &member, "k");
+                let trace = TraceParent { trace_id: u128::from(n) + 1, span_id: 7, flags: n % 2 };
+                let envelope = Envelope { source: "/t", time: Timestamp::default(), trace_parent: Some(trace) };
+                let record = encode_request(&Request { id, coupon, member, admitted: false }, None, &key, &envelope);
+                raw.push_raw(&record.at(0, i64::from(n), 1));
+            }
+            Batch::read(raw, &key, &log, traces_max)
+        };
+        assert!(read(0).traces().is_empty());
+        assert_eq!(read(3).traces().len(), 3);
+        let mut both = read(100);
+        assert_eq!(both.traces().len(), 5);
+        both.append(read(100), 7);
+        assert_eq!(both.traces().len(), 7);
+    }
+}

@@ -163,7 +163,7 @@ impl Decider {
                     treatment = treatment.harsher(reason.clone()).ok_or(End::Alarm(Alarm::Fatal(reason)))?;
                 }
                 Err(StoreError::Fatal(reason)) => return Err(End::Alarm(Alarm::Fatal(reason))),
-                Err(error @ (StoreError::CommitUnknown(_) | StoreError::Transient(_))) => {
+                Err(error @ (StoreError::CommitUnknown(_) | StoreError::Transient(_) | StoreError::Locked(_))) => {
                     perhaps_committed |= matches!(error, StoreError::CommitUnknown(_));
                     self.wait(&mut retry, "deciding", &error).await?;
                 }

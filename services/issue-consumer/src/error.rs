@@ -33,6 +33,9 @@ pub enum StoreError {
     /// Nothing was written, and it may work later.
     #[error("the database is not usable now: {0}")]
     Transient(String),
+    /// Somebody holds a row that the transaction needs. Nothing was written.
+    #[error("a row is locked: {0}")]
+    Locked(String),
     /// The answer to COMMIT was lost: it may have been done.
     #[error("the answer to COMMIT was lost: {0}")]
     CommitUnknown(String),
@@ -51,6 +54,7 @@ impl StoreError {
         let text = format!("{}: {}", db.code().code(), db.message());
         match db.code() {
             code if *code == SqlState::UNIQUE_VIOLATION => Self::Collision(text),
+            code if *code == SqlState::LOCK_NOT_AVAILABLE => Self::Locked(text),
             code => match kind_of(code.code()) {
                 Kind::Data => Self::Data(text),
                 Kind::Transient => Self::Transient(text),

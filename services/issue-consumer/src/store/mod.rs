@@ -90,6 +90,12 @@ pub(crate) struct Note {
     pub place: Place,
 }
 
+/// A COPY of ours is sent at once, so that one which waits for its client for longer than a statement may take has lost it.
+const END_STALLED: &str = "SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+     WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid() AND state = 'active' \
+     AND wait_event = 'ClientRead' AND query LIKE 'COPY coupon_request (%' \
+     AND query_start < clock_timestamp() - $1::bigint * interval '1 millisecond') AS ended";
+
 struct Connection {
     client: Client,
     statements: Statements,
@@ -135,11 +141,27 @@ impl FoldStore {
                 // Whatever is open is rolled back; a connection that cannot do this in time is closed instead.
                 let rollback = connection.client.batch_execute("ROLLBACK");
                 if matches!(tokio::time::timeout(self.transaction_timeout, rollback).await, Ok(Ok(()))) {
+                    if matches!(result, Err(StoreError::Locked(_))) {
+                        self.end_stalled(&connection.client).await;
+                    }
                     self.connection = Some(connection);
                 }
             }
         }
         result
+    }
+
+    /// Ends transactions that stand in a COPY whose client has fallen silent, such as a stopped process. They hold the position, and
+    /// PostgreSQL's own time-outs do not reach a COPY that waits for its client.
+    async fn end_stalled(&self, client: &Client) {
+        let limit_ms = i64::try_from(self.settings.statement_timeout_ms).unwrap_or(i64::MAX);
+        let ending = tokio::time::timeout(self.transaction_timeout, client.query_one(END_STALLED, &[&limit_ms])).await;
+        match ending.map(|row| row.and_then(|row| row.try_get::<_, i64>(0))) {
+            Ok(Ok(0)) => {}
+            Ok(Ok(ended)) => tracing::warn!(partition = self.partition.partition, ended, "ended transactions of a silent client"),
+            Ok(Err(error)) => tracing::debug!(%error, "looking for silent clients"),
+            Err(_) => tracing::debug!("looking for silent clients took too long"),
+        }
     }
 
     /// Where the decided position stands; none if this log has no row.

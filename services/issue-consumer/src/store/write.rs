@@ -46,7 +46,7 @@ pub(super) async fn all(
         // PostgreSQL itself said no: this is an answer. Without an answer, nobody knows.
         StoreError::Transient(reason) if error.as_db_error().is_none() => StoreError::CommitUnknown(reason),
         // A server that shuts down may report it after the commit record was written.
-        StoreError::Transient(reason) => StoreError::CommitUnknown(reason),
+        StoreError::Transient(reason) | StoreError::Locked(reason) => StoreError::CommitUnknown(reason),
         refused => refused,
     })
 }

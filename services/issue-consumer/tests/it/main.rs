@@ -4,6 +4,7 @@
 mod faults;
 mod fold;
 mod followers;
+mod foreign;
 mod harness;
 mod invariants;
 mod poison;
