@@ -95,16 +95,24 @@ pub async fn watch(client: &Client, gate: &Gate, code: &CouponCode, partition: i
         async |sql: &str| -> Result<i64> { Ok(client.query_opt(sql, &[&topic, &partition]).await?.map_or(0, |row| row.get(0))) };
     let limit = Instant::now();
     let mut first: Option<(Instant, i64)> = None;
+    let mut reached = [false; 3];
     loop {
         ensure!(limit.elapsed() < LIMIT, "the backlog was not worked off within {LIMIT:?}");
         let now = position(decided).await?;
         if first.is_none() && now > start {
             first = Some((Instant::now(), now));
         }
-        let done = now >= end
-            && position(published).await? >= end
-            && gate.status(code).await?.cursor.is_some_and(|cursor| cursor >= end);
-        if done {
+        let stages =
+            [now >= end, position(published).await? >= end, gate.status(code).await?.cursor.is_some_and(|cursor| cursor >= end)];
+        if let Some((since, _)) = first {
+            for ((name, done), seen) in ["decided", "published", "settled"].iter().zip(stages).zip(&mut reached) {
+                if done && !*seen {
+                    eprintln!("  {name} after {:.2} s", since.elapsed().as_secs_f64());
+                    *seen = true;
+                }
+            }
+        }
+        if stages.iter().all(|done| *done) {
             break;
         }
         sleep(LOOK_EVERY).await;

@@ -159,10 +159,13 @@ impl Default for ConsumerSettings {
             group_id: "coupon-service".to_owned(),
             session_timeout_ms: 10_000,
             heartbeat_interval_ms: 2_000,
-            // Twelve busy partitions hold about 12 × (1,000 records ahead + one fetch) × 0.9 kB.
+            // A partition whose queue is full is left out of the next fetch, and that fetch then waits for the *other* partitions: a
+            // backlog stands still for that long, so the wait is short and the queue covers it. Measured with 300,000 records behind:
+            // 21,000 rows/s with 100 ms and 1,000 records; the deciding itself took 15 % of the time.
+            // Twelve busy partitions hold about 12 × (2,500 records ahead + one fetch) × 0.9 kB.
             fetch_bytes_max: 256 * 1024,
-            fetch_wait_ms_max: 100,
-            queued_records_min: 1_000,
+            fetch_wait_ms_max: 10,
+            queued_records_min: 2_500,
             queued_kilobytes_max: 512,
         }
     }
