@@ -67,7 +67,7 @@ pub struct HttpSettings {
     pub body_bytes_max: usize,
     /// Coupon requests in progress in the process; one more is answered 503 `overloaded`.
     pub in_flight_max: usize,
-    /// How long a client may take for its request's head.
+    /// How long a client may take for its request's head, and again for its body.
     pub client_timeout_ms: u64,
     /// How long an idle connection is kept.
     pub keep_alive_ms: u64,

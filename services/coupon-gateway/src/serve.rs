@@ -40,6 +40,8 @@ use crate::{
 
 /// A round of the refresher that takes longer than this is a standstill: every call in it has a shorter time-out.
 const REFRESH_AGE_MAX: Duration = Duration::from_secs(60);
+/// A producer that failed for good is told by liveness after this time.
+const PRODUCER_AGE_MAX: Duration = Duration::from_secs(10);
 /// How often the numbers that nobody counts up and down are looked at.
 const OBSERVE_EVERY: Duration = Duration::from_millis(500);
 /// How long connections get to write the last answers.
@@ -175,6 +177,9 @@ async fn end(app: &AppState, server: &ServerHandle, ready: &ReadyFlag) {
 /// Looks at the numbers that nobody counts up and down.
 async fn observe(app: Arc<AppState>, health: Health, stop: CancellationToken) {
     let log = health.flag("log");
+    // It stands still only when the producer failed for good: this process can append nothing any more, a new one can.
+    let producer = health.heartbeat("producer", PRODUCER_AGE_MAX);
+    let mut told = false;
     let count = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
     loop {
         app.metrics.in_flight.set(count(app.in_flight.count()));
@@ -182,9 +187,10 @@ async fn observe(app: Arc<AppState>, health: Health, stop: CancellationToken) {
         let up = app.log_is_up();
         log.set(up);
         app.metrics.log_down.set(if up { 0.0 } else { 1.0 });
-        if app.producer.is_fatal() {
-            // Nothing can be appended by this process any more; a new one can.
-            tracing::error!("the producer failed for good");
+        if !app.producer.is_fatal() {
+            producer.beat();
+        } else if !std::mem::replace(&mut told, true) {
+            tracing::error!("the producer failed for good; liveness will ask for a restart");
         }
         tokio::select! {
             () = stop.cancelled() => return,

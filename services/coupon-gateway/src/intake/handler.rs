@@ -1,9 +1,14 @@
 //! From the HTTP request to what is asked: every check that needs nobody else.
 
-use std::{cell::OnceCell, rc::Rc, time::Instant};
+use std::{
+    cell::OnceCell,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse, ResponseError,
+    error::PayloadError,
     http::header::{self, HeaderName},
     web::{Bytes, BytesMut, Payload},
 };
@@ -12,11 +17,12 @@ use domain::{
     clock::Clock,
     ids::{MemberId, RequestId},
 };
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::{admit, body};
-use crate::{error::ApiError, path, trace, worker::Worker};
+use crate::{config::HttpSettings, error::ApiError, path, trace, worker::Worker};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const JSON: &str = "application/json";
@@ -84,7 +90,7 @@ async fn take(
     }
     app.limits.address(request)?;
     let proven = app.identity.member(request)?;
-    let body = read(request, payload, app.settings.http.body_bytes_max).await?;
+    let body = read(request, payload, &app.settings.http).await?;
     if request.content_type() != JSON && !(body.is_empty() && proven.is_some()) {
         return Err(ApiError::UnsupportedMediaType);
     }
@@ -115,27 +121,44 @@ async fn take(
     admit::admit(worker, &view, &asked).await
 }
 
-/// Reads the body, at most `limit_bytes`.
-async fn read(request: &HttpRequest, mut payload: Payload, limit_bytes: usize) -> Result<Bytes, ApiError> {
+/// Reads the body, at most `http.body_bytes_max`, within `http.client_timeout_ms`.
+async fn read(request: &HttpRequest, mut payload: Payload, http: &HttpSettings) -> Result<Bytes, ApiError> {
+    let limit_bytes = http.body_bytes_max;
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit_bytes) {
         return Err(ApiError::BodyTooLarge { limit_bytes });
     }
-    let broken = |error| ApiError::MalformedBody(format!("it could not be read: {error}"));
-    // Nearly every body comes in one piece, which is then used as it is.
-    let first = match payload.next().await {
-        Some(piece) => piece.map_err(broken)?,
-        None => return Ok(Bytes::new()),
-    };
-    if length == Some(first.len()) {
-        return Ok(first);
+    // Nearly every body is there already, in one piece, which is then used as it is and needs no timer.
+    let first = payload.next().now_or_never().flatten();
+    if let Some(Ok(first)) = &first
+        && length == Some(first.len())
+    {
+        return Ok(first.clone());
     }
-    let mut body = BytesMut::from(first.as_ref());
-    while let Some(piece) = payload.next().await {
-        body.extend_from_slice(&piece.map_err(broken)?);
-        if body.len() > limit_bytes {
-            break;
+    let within = Duration::from_millis(http.client_timeout_ms);
+    let rest = timeout(within, read_slowly(payload, first, limit_bytes)).await;
+    rest.unwrap_or_else(|_| Err(ApiError::MalformedBody("it did not come in time".to_owned())))
+}
+
+async fn read_slowly(
+    mut payload: Payload,
+    first: Option<Result<Bytes, PayloadError>>,
+    limit_bytes: usize,
+) -> Result<Bytes, ApiError> {
+    let mut body = BytesMut::new();
+    let mut next = first;
+    loop {
+        let piece = match next.take() {
+            Some(piece) => piece,
+            None => match payload.next().await {
+                Some(piece) => piece,
+                None => return Ok(body.freeze()),
+            },
+        };
+        let piece = piece.map_err(|error| ApiError::MalformedBody(format!("it could not be read: {error}")))?;
+        if body.len().saturating_add(piece.len()) > limit_bytes {
+            return Err(ApiError::BodyTooLarge { limit_bytes });
         }
+        body.extend_from_slice(&piece);
     }
-    if body.len() > limit_bytes { Err(ApiError::BodyTooLarge { limit_bytes }) } else { Ok(body.freeze()) }
 }

@@ -121,7 +121,7 @@ async fn pending_after(
 ) -> Option<(RequestId, Option<Place>)> {
     let code = &view.coupon.code;
     if let Some((request, place)) = worker.app.recent.get(code, member)
-        && row.is_none_or(|row| place.offset > row.place.offset)
+        && row.is_none_or(|row| row.request != request && place.offset > row.place.offset)
     {
         return Some((request, Some(place)));
     }

@@ -290,3 +290,35 @@ async fn what_is_clearly_outside_is_refused_with_its_times() {
         assert_eq!(problem.get("closesAt").is_some(), code == "closed");
     }
 }
+
+#[tokio::test]
+async fn a_body_in_pieces_is_read_and_one_that_never_comes_is_given_up() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::new("pieces").await;
+    let coupon = world.coupon("pieces");
+    define(&world, &coupon, Admission::Queued, 1).await;
+    let gateway = Gateway::start_with(&world, &[("HTTP__CLIENT_TIMEOUT_MS", "2000")]).await;
+    let address = gateway.url.strip_prefix("http://").unwrap().to_owned();
+    let head = format!(
+        "POST /v1/coupons/{coupon}/requests HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         transfer-encoding: chunked\r\n\r\n"
+    );
+    for (pieces, expected) in [
+        (["b\r\n{\"memberId\"\r\n", "5\r\n:\"a\"}\r\n0\r\n\r\n"], "HTTP/1.1 202"),
+        (["b\r\n{\"memberId\"\r\n", ""], "HTTP/1.1 400"),
+    ] {
+        let mut connection = tokio::net::TcpStream::connect(&address).await.unwrap();
+        connection.write_all(head.as_bytes()).await.unwrap();
+        for piece in pieces {
+            connection.write_all(piece.as_bytes()).await.unwrap();
+            connection.flush().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let mut answer = vec![0; expected.len()];
+        tokio::time::timeout(SOON, connection.read_exact(&mut answer)).await.expect("an answer in time").unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with(expected), "{answer}");
+    }
+    let large = format!(r#"{{"memberId":"{}"}}"#, "x".repeat(5_000));
+    assert_eq!(gateway.post(coupon.as_str(), large, &[]).await.problem(), (413, "body_too_large".to_owned()));
+}
