@@ -119,12 +119,12 @@ fn members() -> Value {
         "/v1/tickets/{ticket}/events": {"get": {
             "operationId": "ticketEvents", "tags": ["requests"], "security": member_security(),
             "summary": "The same as server-sent events",
-            "description": "One event `status` at once and one for each change; its data is a RequestStatus. The stream ends with the outcome or after a bounded time.",
+            "description": "One event `status` at once and one for each change; its data is a RequestStatus. The stream ends with the outcome or after a bounded time; while the database does not answer, it is silent.",
             "parameters": [ticket()],
             "responses": responses(json!({"200": {
                 "description": "The stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}},
                 "headers": {"Cache-Control": {"$ref": "#/components/headers/NoStore", "required": true}},
-            }}), &with(&reading, &["invalid_fields", "not_yours", "unknown_ticket"])),
+            }}), &with(&ASKER, &["invalid_fields", "not_yours", "unknown_ticket", "overloaded"])),
         }},
         "/v1/coupons/{code}/members/{memberId}": {"get": {
             "operationId": "memberStatus", "tags": ["requests"], "security": member_security(),
