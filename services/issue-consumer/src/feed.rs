@@ -15,7 +15,7 @@ use domain::coupon::{Coupon, NewRow};
 use tokio::sync::{mpsc, watch};
 
 /// Batches that may wait for one follower.
-const WAITING_BATCHES_MAX: usize = 4;
+const WAITING_BATCHES_MAX: usize = 2;
 /// How long the decider waits for a follower that keeps up.
 const HAND_OVER_WAIT: Duration = Duration::from_millis(250);
 /// A follower this many offsets behind, or fewer, is fed in memory again.
