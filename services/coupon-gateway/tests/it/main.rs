@@ -16,7 +16,7 @@ mod http_errors;
 mod http_refusals;
 mod identity;
 mod intake;
+mod line;
 mod openapi;
 mod openapi_calls;
 mod openapi_contract;
-mod line;
