@@ -20,6 +20,7 @@ fi
 need kcat kcat
 need wrk wrk
 need npm npm
+need openssl openssl
 need gcc build-essential
 need pkg-config pkg-config
 if have pkg-config; then pkg-config --exists openssl || packages+=(libssl-dev); else packages+=(libssl-dev); fi

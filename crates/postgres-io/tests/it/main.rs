@@ -4,3 +4,4 @@
 mod errors;
 mod schema;
 mod server;
+mod tls;
