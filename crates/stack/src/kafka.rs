@@ -149,8 +149,8 @@ fn spawn(folder: &Path, port: u16, lifetime: Lifetime) -> Result<Process> {
     command.arg("kafka.Kafka").arg(folder.join("server.properties")).current_dir(folder);
     let mut process = Process::spawn("kafka", command, &folder.join("kafka.log"), lifetime)?;
     // The port opens before the broker serves, so ask it something.
-    process.wait_ready(LIMIT, || TcpStream::connect(("127.0.0.1", port)).is_ok() && serves(port))?;
-    Ok(process)
+    let ready = process.wait_ready(LIMIT, || TcpStream::connect(("127.0.0.1", port)).is_ok() && serves(port));
+    process.or_killed(ready)
 }
 
 /// Asks the broker for its API versions by hand (no client library here): it answers as soon as it serves requests.

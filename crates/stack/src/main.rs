@@ -5,7 +5,7 @@ mod local;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use local::{down, environment::Environment, ports::Ports, run, status, up};
+use local::{down, environment::Environment, interrupt, ports::Ports, run, status, up};
 
 /// Private PostgreSQL, Redis and Kafka on loopback, and Trueup's services on them.
 #[derive(Parser)]
@@ -67,12 +67,26 @@ enum Action {
     },
 }
 
+/// What a shell says of a process that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Starts everything; Ctrl-C meanwhile ends it again, so that nothing is left half started.
+fn up(ports: &Ports, environment: &Environment, services: bool) -> anyhow::Result<ExitCode> {
+    interrupt::watch()?;
+    let result = up::up(ports, environment, services);
+    if interrupt::noticed() {
+        down::down(ports)?;
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    result.map(|()| ExitCode::SUCCESS)
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = Ports::from_environment().and_then(|ports| {
         let environment = Environment::load(&ports)?;
         match arguments.action {
-            Action::Up { no_services } => up::up(&ports, &environment, !no_services).map(|()| ExitCode::SUCCESS),
+            Action::Up { no_services } => up(&ports, &environment, !no_services),
             Action::Down => down::down(&ports).map(|()| ExitCode::SUCCESS),
             Action::Status { json } => status::status(json),
             Action::Logs { name, follow } => status::logs(name.as_deref(), follow).map(|()| ExitCode::SUCCESS),

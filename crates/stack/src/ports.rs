@@ -1,15 +1,39 @@
 //! Ports on loopback: free ones for tests, and who holds a taken one.
 
-use std::{fs, net::TcpListener};
+use std::{
+    fs,
+    net::TcpListener,
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use anyhow::{Result, bail};
+
+/// Where [`free`] looks. It lies below the range that the kernel takes for outgoing connections (from 32768 on): a port of that range can
+/// become the near end of somebody's connection before its server binds it, or while its server is being restarted.
+const FIRST: u32 = 20_000;
+
+/// How many ports [`free`] looks at, at most.
+const COUNT: u32 = 12_000;
+
+/// How many ports this process has looked at.
+static LOOKED: AtomicU32 = AtomicU32::new(0);
 
 /// A port that nobody listens on now. Somebody else may take it before it is used; callers start their server at once.
 ///
 /// # Errors
 /// No port is free.
 pub fn free() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    // Every process begins elsewhere, so that test binaries side by side hardly ever look at the same port. 97 is prime to the count.
+    let begin = process::id().wrapping_mul(97);
+    for _ in 0..COUNT {
+        let step = begin.wrapping_add(LOOKED.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST.saturating_add(step))?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port from {FIRST} on is free");
 }
 
 /// Refuses a port that is taken, with the process that holds it and the variable that chooses another.
@@ -58,6 +82,17 @@ fn listening_inode(table: &str, port: u16) -> Option<u64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_free_port_is_given_once_and_is_not_one_of_outgoing_connections() {
+        let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+        let outgoing: u16 = text.split_whitespace().next().unwrap().parse().unwrap();
+        let mut ports: Vec<u16> = (0..100).map(|_| free().unwrap()).collect();
+        assert!(ports.iter().all(|&port| port < outgoing), "{ports:?}");
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 100);
+    }
 
     #[test]
     fn a_taken_port_names_its_holder_and_the_variable() {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Signal, geteuid};
 
 use crate::{
@@ -58,9 +58,14 @@ impl Postgres {
         }
         let process = spawn(folder, port, durability, lifetime)?;
         let mut server = Self { folder: folder.to_path_buf(), port, durability, lifetime, process };
-        server.wait_ready()?;
-        server.create_database()?;
-        Ok(server)
+        match server.wait_ready().and_then(|()| server.create_database()) {
+            Ok(()) => Ok(server),
+            Err(error) => {
+                // A detached one would go on, known to nobody.
+                server.kill();
+                Err(error)
+            }
+        }
     }
 
     /// The address of its first database.
@@ -158,10 +163,8 @@ fn init(folder: &Path) -> Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     if geteuid().is_root() {
         checked(Command::new("chown").arg(ACCOUNT).arg(folder).output()?)?;
-        let reachable = as_server_account(Path::new("test")).arg("-w").arg(folder).output()?.status.success();
-        ensure!(reachable, "user `{ACCOUNT}` cannot reach {}: set TRUEUP_LOCAL to a folder that it can enter", folder.display());
     }
-    let mut command = as_server_account(&paths::postgres_programs()?.join("initdb"));
+    let mut command = as_server_account(&paths::postgres_programs()?.join("initdb"), folder)?;
     command
         .args(["-U", NAME, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions", "-N", "-D"])
         .arg(folder.join("data"));
@@ -169,7 +172,7 @@ fn init(folder: &Path) -> Result<()> {
 }
 
 fn spawn(folder: &Path, port: u16, durability: Durability, lifetime: Lifetime) -> Result<Process> {
-    let mut command = as_server_account(&paths::postgres_programs()?.join("postgres"));
+    let mut command = as_server_account(&paths::postgres_programs()?.join("postgres"), folder)?;
     command.arg("-D").arg(folder.join("data"));
     let settings = [
         format!("port={port}"),
@@ -187,15 +190,35 @@ fn spawn(folder: &Path, port: u16, durability: Durability, lifetime: Lifetime) -
     Process::spawn("postgres", command, &folder.join("postgres.log"), lifetime)
 }
 
-/// A command that runs as somebody whom PostgreSQL accepts.
-fn as_server_account(program: &Path) -> Command {
-    if geteuid().is_root() {
-        let mut command = Command::new("setpriv");
-        command.args([&format!("--reuid={ACCOUNT}"), &format!("--regid={ACCOUNT}"), "--init-groups", "--"]).arg(program);
-        command
-    } else {
-        Command::new(program)
+/// A command that runs as somebody whom PostgreSQL accepts, and who reaches `folder`.
+///
+/// Root's own folders are often closed to everybody else (`/root` is), and a checkout may well lie there. Then the server gets the one
+/// capability that lets it through; its files are its own anyway.
+fn as_server_account(program: &Path, folder: &Path) -> Result<Command> {
+    if !geteuid().is_root() {
+        return Ok(Command::new(program));
     }
+    let account = |capability: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args([&format!("--reuid={ACCOUNT}"), &format!("--regid={ACCOUNT}"), "--init-groups"]).args(capability).arg("--");
+        command
+    };
+    for capability in [&[][..], &["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]] {
+        // Not `test -w`: access(2) leaves capabilities out of account.
+        if account(capability)
+            .args(["test", "-d"])
+            .arg(folder.join("."))
+            .output()
+            .context("cannot start setpriv")?
+            .status
+            .success()
+        {
+            let mut command = account(capability);
+            command.arg(program);
+            return Ok(command);
+        }
+    }
+    bail!("user `{ACCOUNT}` cannot reach {}: set TRUEUP_LOCAL to a folder that it can enter", folder.display())
 }
 
 fn checked(output: Output) -> Result<String> {

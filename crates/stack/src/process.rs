@@ -219,6 +219,20 @@ impl Process {
         anyhow::ensure!(done, "{} was not ready within {limit:?}; its log: {}", self.name, tail(&self.log));
         Ok(())
     }
+
+    /// Itself when it came up; otherwise it is killed, because a detached one would go on, known to nobody.
+    ///
+    /// # Errors
+    /// What `ready` says.
+    pub fn or_killed(mut self, ready: Result<()>) -> Result<Self> {
+        match ready {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.kill();
+                Err(error)
+            }
+        }
+    }
 }
 
 impl Drop for Process {

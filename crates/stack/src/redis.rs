@@ -85,8 +85,8 @@ fn spawn(folder: &Path, port: u16, lifetime: Lifetime) -> Result<Process> {
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--maxmemory-policy", "noeviction"]);
     command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no", "--dir"]).arg(folder);
     let mut process = Process::spawn("redis", command, &folder.join("redis.log"), lifetime)?;
-    process.wait_ready(LIMIT, || answers(port))?;
-    Ok(process)
+    let ready = process.wait_ready(LIMIT, || answers(port));
+    process.or_killed(ready)
 }
 
 /// Whether a Redis on `port` answers PING (and is not loading its file any more).

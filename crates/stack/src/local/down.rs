@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use rustix::process::Signal;
 
-use super::{docker, ports::Ports, progress::step, record::Record};
+use super::{docker, lock, ports::Ports, progress::step, record::Record};
 
 /// How long a part may take to end before it is killed.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -15,6 +15,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// # Errors
 /// A record cannot be removed.
 pub fn down(ports: &Ports) -> Result<()> {
+    let _lock = lock::starting()?;
     let (servers, services): (Vec<Record>, Vec<Record>) =
         Record::all()?.into_iter().partition(|record| ["postgres", "redis", "kafka"].contains(&record.name.as_str()));
     if servers.is_empty() && services.is_empty() && !docker::wanted() {
@@ -29,7 +30,11 @@ pub fn down(ports: &Ports) -> Result<()> {
     Ok(())
 }
 
-fn end(records: &[Record]) -> Result<()> {
+/// Ends these parts, together.
+///
+/// # Errors
+/// A record cannot be removed.
+pub fn end(records: &[Record]) -> Result<()> {
     for record in records {
         // PostgreSQL's fast shutdown; the others take TERM.
         let signal = if record.name == "postgres" { Signal::INT } else { Signal::TERM };

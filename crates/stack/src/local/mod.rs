@@ -3,6 +3,8 @@
 pub mod docker;
 pub mod down;
 pub mod environment;
+pub mod interrupt;
+pub mod lock;
 pub mod ports;
 pub mod progress;
 pub mod record;

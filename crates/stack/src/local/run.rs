@@ -2,20 +2,20 @@
 
 use std::{
     process::{Command, ExitCode},
-    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
-use stack::process::wait_until;
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use stack::process::{Identity, wait_until};
 
-use super::{down, environment::Environment, ports::Ports, up};
+use super::{down, environment::Environment, interrupt, lock, ports::Ports, up};
 
-/// How long Ctrl-C may take to be noticed; the wait itself has no end.
-const WAIT_ROUND: Duration = Duration::from_secs(3600);
+/// Until somebody wants an end.
+const FOREVER: Duration = Duration::MAX;
 
-/// Set by the first Ctrl-C or TERM.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// How long the operator's command may take to end when it is told to.
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the drill shall do.
 #[derive(Debug)]
@@ -28,28 +28,26 @@ pub struct Drill {
     pub seats: u32,
 }
 
-/// Runs it and ends everything afterwards; the exit status is the verdict.
+/// Runs it and ends everything afterwards, unless another run needs it; the exit status is the verdict.
 ///
 /// # Errors
 /// A part does not come up; whatever was started is ended all the same.
 pub fn run(ports: &Ports, environment: &Environment, drill: &Drill) -> Result<ExitCode> {
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst)).context("cannot wait for Ctrl-C")?;
+    interrupt::watch()?;
+    let using = lock::Use::begin()?;
     let verdict = up::up(ports, environment, true).and_then(|()| drill_and_audit(environment, drill));
     if let Ok(verdict) = &verdict {
         println!("\nverdict: {}", if *verdict { "clean" } else { "NOT clean, see above" });
-        if !drill.once && !interrupted() {
+        if !drill.once && !interrupt::noticed() {
             say_what_to_try(ports)?;
-            while !interrupted() {
-                wait_until(WAIT_ROUND, interrupted);
-            }
+            wait_until(FOREVER, interrupt::noticed);
         }
     }
-    down::down(ports)?;
+    match using.end()? {
+        Some(_last) => down::down(ports)?,
+        None => eprintln!("another run uses the servers and services: they stay up until it ends"),
+    }
     Ok(if verdict? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::SeqCst)
 }
 
 /// Whether the drill and both audits were clean.
@@ -59,12 +57,13 @@ fn drill_and_audit(environment: &Environment, drill: &Drill) -> Result<bool> {
     for (code, admission) in codes.iter().zip(["reserved", "queued"]) {
         let total = drill.seats.to_string();
         let name = format!("A {admission} coupon to try");
-        trueup(environment, &["coupon", "define", code, "--admission", admission, "--total", &total, "--name", &name])?;
+        let arguments = ["coupon", "define", code, "--admission", admission, "--total", &total, "--name", &name];
+        ensure!(trueup(environment, &arguments)?, "{code} could not be defined; see above, and `make logs`");
     }
     let [reserved, queued] = &codes;
     let mut clean = trueup(environment, &["drill", reserved, queued, "--members", &drill.members.to_string()])?;
     for code in &codes {
-        if interrupted() {
+        if interrupt::noticed() {
             return Ok(false);
         }
         clean &= trueup(environment, &["audit", code])?;
@@ -78,12 +77,11 @@ fn say_what_to_try(ports: &Ports) -> Result<()> {
         "
 It stays up until Ctrl-C. To try by hand:
 
-  curl -s http://127.0.0.1:{gateway}/v1/coupons/my-coupon/requests -H 'content-type: application/json' -d '{{\"memberId\":\"user-1234\"}}'
-
-after defining the coupon:
-
   set -a; . .local/trueup.env; set +a
   target/release/trueup coupon define my-coupon --admission reserved --total 100 --name 'My coupon'
+  curl -s http://127.0.0.1:{gateway}/v1/coupons/my-coupon/requests -H 'content-type: application/json' -d '{{\"memberId\":\"user-1234\"}}'
+  curl -s http://127.0.0.1:{gateway}/v1/coupons/my-coupon/members/user-1234
+  target/release/trueup audit my-coupon
 
   API to read     http://127.0.0.1:{gateway}/docs
   gateways        {}
@@ -102,12 +100,26 @@ after defining the coupon:
 /// Runs the operator's command in this terminal; whether it said that all is well.
 fn trueup(environment: &Environment, arguments: &[&str]) -> Result<bool> {
     println!("\n$ trueup {}", arguments.join(" "));
-    let status = Command::new(up::binary("trueup")?)
-        .args(arguments)
-        .envs(environment.with(&[]))
-        .status()
-        .context("cannot start trueup")?;
-    Ok(status.success())
+    let mut child =
+        Command::new(up::binary("trueup")?).args(arguments).envs(environment.with(&[])).spawn().context("cannot start trueup")?;
+    let mut status = None;
+    let mut ended = || {
+        status = child.try_wait().ok().flatten();
+        status.is_some()
+    };
+    wait_until(FOREVER, || ended() || interrupt::noticed());
+    // Ctrl-C in a terminal reaches both of us; a TERM only us.
+    if !ended() {
+        if let Some(identity) = Identity::of(child.id()) {
+            identity.signal(Signal::TERM);
+        }
+        if !wait_until(END_LIMIT, || matches!(child.try_wait(), Ok(Some(_)))) {
+            child.kill()?;
+            child.wait()?;
+        }
+        return Ok(false);
+    }
+    Ok(status.is_some_and(|status| status.success()))
 }
 
 /// The time of day, so that each run has coupons of its own.

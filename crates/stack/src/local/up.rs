@@ -2,12 +2,12 @@
 
 use std::{fs, path::PathBuf, process::Command, thread};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use stack::{
     Kafka, Lifetime, Postgres, Process, Redis, ServiceProcess, paths, ports as port, postgres::Durability, process::Identity,
 };
 
-use super::{docker, environment::Environment, ports::Ports, progress::step, record::Record};
+use super::{docker, down, environment::Environment, interrupt, lock, ports::Ports, progress::step, record::Record};
 
 /// One of our services as the local run starts it.
 struct Service {
@@ -23,8 +23,12 @@ struct Service {
 /// # Errors
 /// A taken port, a missing program, or a part that does not come up; the message says what to do.
 pub fn up(ports: &Ports, environment: &Environment, services: bool) -> Result<()> {
+    let _lock = lock::starting()?;
     environment.save()?;
     start_servers(ports)?;
+    if interrupt::noticed() {
+        bail!("interrupted");
+    }
     if services {
         start_services(ports, environment)?;
     }
@@ -71,15 +75,26 @@ fn start_services(ports: &Ports, environment: &Environment) -> Result<()> {
     step("topics", || trueup(environment, &["topics"]))?;
     let mut started = Vec::new();
     for service in services(ports) {
-        if Record::running(&service.name)?.is_none() {
-            started.push((start_service(&service, environment)?, service));
+        match Record::running(&service.name)? {
+            Some(record) if is_outdated(record.identity) => {
+                eprintln!("→ {} was built again since it started, and is started again", service.name);
+                down::end(&[record])?;
+            }
+            Some(_) => continue,
+            None => {}
         }
+        started.push((start_service(&service, environment)?, service));
     }
     if started.is_empty() {
         eprintln!("✓ services run already");
         return Ok(());
     }
     step("gateways, consumers, reconciler", || started.iter_mut().try_for_each(|(process, _)| process.wait_ready()))
+}
+
+/// Whether the file of the running program has been replaced.
+fn is_outdated(identity: Identity) -> bool {
+    fs::read_link(format!("/proc/{}/exe", identity.pid)).is_ok_and(|program| program.to_string_lossy().ends_with(" (deleted)"))
 }
 
 fn services(ports: &Ports) -> Vec<Service> {

@@ -1,6 +1,8 @@
 //! Real servers: they start, die by kill -9 with what they hold, and come back.
 #![allow(clippy::unwrap_used)]
 
+mod local;
+
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -32,6 +34,26 @@ fn postgres_keeps_what_was_committed_before_kill_9() {
     assert!(server.psql("trueup", "SELECT 1").is_err());
     server.restart().unwrap();
     assert_eq!(server.psql("trueup", "SELECT n FROM kept").unwrap(), "42");
+}
+
+#[test]
+fn postgres_starts_in_a_folder_that_is_closed_to_its_account() {
+    // As a checkout in /root is: nobody but its owner may enter.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let server =
+        Postgres::start(&folder.path().join("pg"), ports::free().unwrap(), Durability::ProcessDeath, Lifetime::Owned).unwrap();
+    assert_eq!(server.psql("trueup", "SELECT 40 + 2").unwrap(), "42");
+}
+
+#[test]
+fn a_server_that_does_not_come_up_says_why_and_leaves_no_process() {
+    let folder = folder();
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let error = Postgres::start(&folder.path().join("pg"), port, Durability::ProcessDeath, Lifetime::Detached).unwrap_err();
+    assert!(format!("{error:#}").contains("Address already in use"), "{error:#}");
+    assert!(!folder.path().join("pg/data/postmaster.pid").exists());
 }
 
 #[test]

@@ -1,0 +1,21 @@
+//! Ctrl-C and TERM: noticed, so that what was started is ended in order.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+
+/// Set by the first Ctrl-C or TERM.
+static NOTICED: AtomicBool = AtomicBool::new(false);
+
+/// From now on Ctrl-C and TERM do not end this process; [`noticed`] tells of them.
+///
+/// # Errors
+/// The signals are watched already.
+pub fn watch() -> Result<()> {
+    ctrlc::set_handler(|| NOTICED.store(true, Ordering::SeqCst)).context("cannot wait for Ctrl-C")
+}
+
+/// Whether somebody wants an end.
+pub fn noticed() -> bool {
+    NOTICED.load(Ordering::SeqCst)
+}
