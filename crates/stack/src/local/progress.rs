@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Runs a step under a spinner on a terminal, and with a plain line elsewhere.
+/// Runs a step under a spinner on a terminal, and with plain lines elsewhere.
 ///
 /// # Errors
 /// What the step says.
@@ -21,6 +21,7 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         bar.enable_steady_tick(Duration::from_millis(100));
         Some(bar)
     } else {
+        eprintln!("→ {name}");
         None
     };
     let result = work();

@@ -63,9 +63,6 @@ fn drill_and_audit(environment: &Environment, drill: &Drill) -> Result<bool> {
     let [reserved, queued] = &codes;
     let mut clean = trueup(environment, &["drill", reserved, queued, "--members", &drill.members.to_string()])?;
     for code in &codes {
-        if interrupt::noticed() {
-            return Ok(false);
-        }
         clean &= trueup(environment, &["audit", code])?;
     }
     Ok(clean)
@@ -97,7 +94,7 @@ It stays up until Ctrl-C. To try by hand:
     Ok(())
 }
 
-/// Runs the operator's command in this terminal; whether it said that all is well.
+/// Runs the operator's command in this terminal; whether it said that all is well. An interruption is an error.
 fn trueup(environment: &Environment, arguments: &[&str]) -> Result<bool> {
     println!("\n$ trueup {}", arguments.join(" "));
     let mut child =
@@ -117,13 +114,13 @@ fn trueup(environment: &Environment, arguments: &[&str]) -> Result<bool> {
             child.kill()?;
             child.wait()?;
         }
-        return Ok(false);
     }
+    ensure!(!interrupt::noticed(), "interrupted before the verdict");
     Ok(status.is_some_and(|status| status.success()))
 }
 
-/// The time of day, so that each run has coupons of its own.
+/// The time and our pid, so that each run has coupons of its own, even of two that start together.
 #[allow(clippy::disallowed_methods, reason = "a name for people; nothing is decided by it")]
 fn stamp() -> String {
-    chrono::Utc::now().format("%m%d-%H%M%S").to_string()
+    format!("{}-{}", chrono::Utc::now().format("%m%d-%H%M%S"), std::process::id())
 }
