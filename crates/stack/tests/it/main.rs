@@ -96,7 +96,7 @@ fn an_owned_server_dies_when_its_owner_is_killed() {
     let folder = folder();
     let port = ports::free().unwrap();
     let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "owner_of_a_redis", "--nocapture"])
+        .args(["--exact", "owner_of_a_redis", "--ignored", "--nocapture"])
         .env("STACK_TEST_OWNER", folder.path())
         .env("STACK_TEST_PORT", port.to_string())
         .stdout(Stdio::null())
@@ -112,8 +112,9 @@ fn an_owned_server_dies_when_its_owner_is_killed() {
 
 /// Not a test of its own: the owner that [`an_owned_server_dies_when_its_owner_is_killed`] kills.
 #[test]
+#[ignore = "the helper process of another test"]
 fn owner_of_a_redis() {
-    let Some(folder) = std::env::var_os("STACK_TEST_OWNER") else { return };
+    let folder = std::env::var_os("STACK_TEST_OWNER").unwrap();
     let port = std::env::var("STACK_TEST_PORT").unwrap().parse().unwrap();
     let _server = Redis::start(folder.as_ref(), port, Lifetime::Owned).unwrap();
     loop {
