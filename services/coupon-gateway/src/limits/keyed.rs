@@ -71,8 +71,8 @@ impl<C: Clock + Clone> Keyed<C> {
     fn sweep(&self) {
         let keys = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            // The room stays: it is needed again at once, and growing anew would move every key.
             state.retain_recent();
-            state.shrink_to_fit();
             state.len()
         };
         if keys > self.keys_max {
