@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use jsonwebtoken::{Algorithm, DecodingKey, jwk::JwkSet};
+use jsonwebtoken::{
+    Algorithm, DecodingKey,
+    jwk::{Jwk, PublicKeyUse},
+};
+use serde::Deserialize;
 use tokio::{sync::Notify, time::sleep};
 
 use super::JwtSettings;
@@ -33,7 +37,15 @@ pub enum NoKey {
 #[derive(Default)]
 pub struct KeySet {
     keys: RwLock<Option<Arc<Keys>>>,
-    wanted: Notify,
+    /// Held by the reader, too, so that it can wait without holding the set.
+    wanted: Arc<Notify>,
+}
+
+impl Drop for KeySet {
+    fn drop(&mut self) {
+        // The reader wakes up, finds no set and ends.
+        self.wanted.notify_one();
+    }
 }
 
 #[derive(Clone)]
@@ -102,18 +114,23 @@ fn warn(error: &anyhow::Error) {
 }
 
 async fn refresh(set: Weak<KeySet>, source: Source, algorithm: Algorithm, every: Duration, at_least: Duration) {
+    let Some(wanted) = set.upgrade().map(|held| Arc::clone(&held.wanted)) else { return };
     loop {
         // The pause comes first: the keys were just read.
         sleep(at_least).await;
-        let Some(held) = set.upgrade() else { return };
-        let rest = if held.is_empty() { Duration::ZERO } else { every.saturating_sub(at_least) };
+        let Some(empty) = set.upgrade().map(|held| held.is_empty()) else { return };
+        let rest = if empty { Duration::ZERO } else { every.saturating_sub(at_least) };
         tokio::select! {
             () = sleep(rest) => {}
-            () = held.wanted.notified() => {}
+            () = wanted.notified() => {}
         }
-        match source.read(algorithm).await {
-            Ok(keys) => held.put(keys),
-            Err(error) => warn(&error),
+        if set.strong_count() == 0 {
+            return;
+        }
+        match (source.read(algorithm).await, set.upgrade()) {
+            (_, None) => return,
+            (Ok(keys), Some(held)) => held.put(keys),
+            (Err(error), Some(_)) => warn(&error),
         }
     }
 }
@@ -144,23 +161,126 @@ impl Source {
     }
 }
 
+/// A set as it is written: a key that cannot be read must not cost the others.
+#[derive(Deserialize)]
+struct Written {
+    keys: Vec<serde_json::Value>,
+}
+
 /// The keys of a set that can check signatures of this algorithm.
 fn usable(text: &[u8], algorithm: Algorithm) -> anyhow::Result<Keys> {
-    let set: JwkSet = serde_json::from_slice(text).context("this is no JWKS")?;
+    let set: Written = serde_json::from_slice(text).context("this is no JWKS")?;
     ensure!(set.keys.len() <= KEYS_MAX, "there are more than {KEYS_MAX} keys");
     let mut keys = Keys::new();
-    for jwk in &set.keys {
+    for jwk in set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok()) {
         let named = jwk.common.key_algorithm.map(|named| format!("{named:?}"));
-        if named.is_some_and(|named| named != format!("{algorithm:?}")) {
+        let for_another = named.is_some_and(|named| named != format!("{algorithm:?}"));
+        if for_another || jwk.common.public_key_use.as_ref().is_some_and(|what| *what != PublicKeyUse::Signature) {
             continue;
         }
         // A key of a kind that this algorithm does not use is for somebody else.
-        if let Ok(key) = DecodingKey::from_jwk(jwk)
+        if let Ok(key) = DecodingKey::from_jwk(&jwk)
             && key.family().algorithms().contains(&algorithm)
         {
-            keys.insert(jwk.common.key_id.clone(), Arc::new(key));
+            keys.insert(jwk.common.key_id, Arc::new(key));
         }
     }
     ensure!(!keys.is_empty(), "there is no key for {algorithm:?} in it");
     Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use serde_json::{Value, json};
+    use testkit::TestFolder;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const POINT: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    /// A key of Ed25519 with this id.
+    fn okp(id: &str) -> Value {
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": id, "x": POINT})
+    }
+
+    fn ids(keys: &[Value], algorithm: Algorithm) -> Option<Vec<String>> {
+        let keys = usable(json!({ "keys": keys }).to_string().as_bytes(), algorithm).ok()?;
+        let mut ids: Vec<String> = keys.into_keys().map(|id| id.unwrap_or_default()).collect();
+        ids.sort();
+        Some(ids)
+    }
+
+    #[test]
+    fn only_keys_that_check_signatures_of_the_algorithm_are_taken() {
+        let with = |id: &str, name: &str, value: &str| {
+            let mut key = okp(id);
+            key[name] = value.into();
+            key
+        };
+        let set = [
+            okp("plain"),
+            with("signs", "use", "sig"),
+            with("named", "alg", "EdDSA"),
+            with("encrypts", "use", "enc"),
+            with("another", "alg", "ES256"),
+            with("curve", "crv", "X25519"),
+            with("broken", "x", "?"),
+            json!({"kty": "AKP", "kid": "of a kind yet to come"}),
+            json!({"kty": "oct", "kid": "shared", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA"}),
+            json!({"kid": 7}),
+            json!("no key at all"),
+        ];
+        assert_eq!(ids(&set, Algorithm::EdDSA).unwrap(), ["named", "plain", "signs"]);
+        assert_eq!(ids(&set, Algorithm::RS256), None, "a set without a usable key is none");
+        assert_eq!(ids(&[], Algorithm::EdDSA), None);
+        assert!(usable(b"{}", Algorithm::EdDSA).is_err() && usable(b"<html>", Algorithm::EdDSA).is_err());
+        let many: Vec<Value> = (0..=KEYS_MAX).map(|number| okp(&number.to_string())).collect();
+        assert_eq!(ids(&many[1..], Algorithm::EdDSA).map(|ids| ids.len()), Some(KEYS_MAX));
+        assert_eq!(ids(&many, Algorithm::EdDSA), None, "more are not held");
+    }
+
+    async fn kept(folder: &TestFolder, keys: &[Value]) -> anyhow::Result<Arc<KeySet>> {
+        let path = folder.path().join("jwks.json");
+        std::fs::write(&path, json!({ "keys": keys }).to_string())?;
+        let jwks_file = path.to_str().unwrap().to_owned();
+        let settings = JwtSettings { jwks_file, refresh_min_s: 1, ..JwtSettings::default() };
+        KeySet::keep(&settings, Algorithm::EdDSA).await
+    }
+
+    #[tokio::test]
+    async fn a_key_is_found_by_its_id_or_because_it_is_alone() {
+        let folder = TestFolder::new("key-ids");
+        let one = kept(&folder, &[okp("a")]).await.unwrap();
+        assert!(one.find(Some("a")).is_ok() && one.find(None).is_ok());
+        assert_eq!(one.find(Some("b")).err(), Some(NoKey::Unknown));
+        let two = kept(&folder, &[okp("a"), okp("b")]).await.unwrap();
+        assert!(two.find(Some("b")).is_ok());
+        assert_eq!(two.find(None).err(), Some(NoKey::Unknown), "a guess among several");
+        assert_eq!(KeySet::default().find(Some("a")).err(), Some(NoKey::NotThereYet));
+        assert!(kept(&folder, &[]).await.is_err(), "a file without keys is told at the start");
+    }
+
+    #[tokio::test]
+    async fn the_reader_ends_with_the_set() {
+        let folder = TestFolder::new("reader");
+        let path = folder.path().join("jwks.json");
+        std::fs::write(&path, json!({"keys": [okp("a")]}).to_string()).unwrap();
+        let source = Source::File(path.to_str().unwrap().to_owned());
+        let set = Arc::new(KeySet::default());
+        let every = Duration::from_secs(3_600);
+        let reader = tokio::spawn(refresh(Arc::downgrade(&set), source, Algorithm::EdDSA, every, Duration::ZERO));
+        let read = async {
+            while set.is_empty() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), read).await.unwrap();
+        // It waits an hour by now, and must not hold the set meanwhile.
+        let gone = Arc::downgrade(&set);
+        drop(set);
+        assert_eq!(gone.strong_count(), 0);
+        timeout(Duration::from_secs(10), reader).await.unwrap().unwrap();
+    }
 }

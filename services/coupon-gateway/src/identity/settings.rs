@@ -94,6 +94,10 @@ impl Default for JwtSettings {
 pub const SECRET_BYTES_MIN: usize = 32;
 /// A longer leeway would make expiry meaningless.
 pub const LEEWAY_S_MAX: u64 = 300;
+/// Keys that are read more seldom would be believed long after the issuer took them back.
+pub const REFRESH_S_MAX: u64 = 86_400;
+/// The start waits for the first reading.
+pub const FETCH_TIMEOUT_MS_MAX: u64 = 30_000;
 
 /// Whether an algorithm uses a shared secret.
 #[must_use]
@@ -160,6 +164,15 @@ impl JwtSettings {
                 fault(field, "is 0", "give at least 1");
             }
         }
+        if self.refresh_s > REFRESH_S_MAX {
+            fault("refresh_s", "is too long", "give at most 86400");
+        }
+        if self.refresh_min_s > self.refresh_s {
+            fault("refresh_min_s", "is longer than refresh_s", "give at most as much");
+        }
+        if self.fetch_timeout_ms > FETCH_TIMEOUT_MS_MAX {
+            fault("fetch_timeout_ms", "is too long", "give at most 30000");
+        }
     }
 }
 
@@ -198,6 +211,9 @@ mod tests {
         assert_eq!(faults(|jwt| jwt.audience = " , ".to_owned()), ["identity.jwt.audience"]);
         assert_eq!(faults(|jwt| jwt.issuer.clear()), ["identity.jwt.issuer"]);
         assert_eq!(faults(|jwt| jwt.leeway_s = 3_600), ["identity.jwt.leeway_s"]);
+        assert_eq!(faults(|jwt| jwt.refresh_s = 86_401), ["identity.jwt.refresh_s"]);
+        assert_eq!(faults(|jwt| jwt.refresh_min_s = 301), ["identity.jwt.refresh_min_s"]);
+        assert_eq!(faults(|jwt| jwt.fetch_timeout_ms = 30_001), ["identity.jwt.fetch_timeout_ms"]);
         assert_eq!(faults(|jwt| jwt.algorithm = "RS256".to_owned()), ["identity.jwt.jwks_url"]);
         let by_url = |url: &str| {
             let url = url.to_owned();

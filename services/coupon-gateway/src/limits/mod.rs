@@ -163,7 +163,9 @@ mod tests {
 
     #[test]
     fn settings_that_take_nothing_are_faults() {
-        assert!(LimitSettings::default().faults().is_empty());
+        let default = LimitSettings::default();
+        assert!(default.faults().is_empty());
+        assert!(default.member_per_s > 0 && default.address_per_s == 0, "members are limited unless that is turned off");
         let settings = LimitSettings {
             member_burst: 0,
             address_burst: 0,

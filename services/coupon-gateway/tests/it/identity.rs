@@ -13,6 +13,8 @@ use testkit::{TestFolder, World, eventually};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
+    process::Command,
+    time::timeout,
 };
 
 use crate::{
@@ -228,4 +230,35 @@ async fn keys_come_from_a_file() {
     let gateway = Gateway::start_with(&world, &settings).await;
     assert_eq!(ask_with(&gateway, &coupon, &signed(&key, "k3", "user-3")).await.status, 202);
     assert_eq!(ask_with(&gateway, &coupon, &signed(&ed25519(4), "k3", "user-3")).await.status, 401);
+}
+
+#[tokio::test]
+async fn every_faulty_setting_is_told_at_once_and_no_secret_with_it() {
+    const SHORT: &str = "short-secret-4711";
+    let settings = [
+        ("HTTP__LISTEN", "127.0.0.1:0"),
+        JWT,
+        ("IDENTITY__JWT__SECRET", SHORT),
+        ("IDENTITY__JWT__LEEWAY_S", "3600"),
+        ("IDENTITY__JWT__REFRESH_S", "0"),
+        ("LIMITS__MEMBER_BURST", "0"),
+        ("LIMITS__TRUSTED_PROXIES", "everybody"),
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coupon-gateway"));
+    command.envs(settings.map(|(name, value)| (format!("COUPON_GATEWAY__{name}"), value))).kill_on_drop(true);
+    let ended = timeout(SOON, command.output()).await.expect("it must not start").unwrap();
+    assert!(!ended.status.success());
+    let told = [ended.stdout, ended.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    for name in [
+        "IDENTITY__JWT__SECRET",
+        "IDENTITY__JWT__AUDIENCE",
+        "IDENTITY__JWT__ISSUER",
+        "IDENTITY__JWT__LEEWAY_S",
+        "IDENTITY__JWT__REFRESH_S",
+        "LIMITS__MEMBER_BURST",
+        "LIMITS__TRUSTED_PROXIES",
+    ] {
+        assert!(told.contains(&format!("COUPON_GATEWAY__{name}")), "{name} is not told: {told}");
+    }
+    assert!(!told.contains(SHORT), "{told}");
 }

@@ -16,6 +16,7 @@ mod http_errors;
 mod http_refusals;
 mod identity;
 mod intake;
+mod limits;
 mod line;
 mod openapi;
 mod openapi_calls;
