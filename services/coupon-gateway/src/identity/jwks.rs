@@ -277,7 +277,10 @@ mod tests {
             }
         };
         timeout(Duration::from_secs(10), read).await.unwrap();
-        // It waits an hour by now, and must not hold the set meanwhile.
+        // On this one thread the reader's pause of nothing ends before a later timer does: then it waits for an hour, and
+        // must not hold the set meanwhile.
+        sleep(Duration::from_millis(20)).await;
+        tokio::task::yield_now().await;
         let gone = Arc::downgrade(&set);
         drop(set);
         assert_eq!(gone.strong_count(), 0);
