@@ -63,7 +63,7 @@ fn drill_and_audit(environment: &Environment, drill: &Drill) -> Result<bool> {
     let [reserved, queued] = &codes;
     let mut clean = trueup(environment, &["drill", reserved, queued, "--members", &drill.members.to_string()])?;
     for code in &codes {
-        clean &= trueup(environment, &["audit", code])?;
+        clean &= trueup(environment, &["audit", code, "--redis"])?;
     }
     Ok(clean)
 }
