@@ -1,6 +1,6 @@
 //! Identifiers. Each has a type of its own, so that a member cannot be passed where a coupon is meant.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -35,7 +35,7 @@ const fn is_invisible(c: char) -> bool {
     matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
-fn check_printable(text: &str) -> Result<(), IdError> {
+pub(crate) fn check_printable(text: &str) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
@@ -52,21 +52,21 @@ fn check_printable(text: &str) -> Result<(), IdError> {
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Arc<str>);
+        pub struct $name(std::sync::Arc<str>);
 
         impl $name {
             /// Checks and wraps a text.
             ///
             /// # Errors
             /// [`IdError`] says which rule the text breaks.
-            pub fn new(text: impl AsRef<str>) -> Result<Self, IdError> {
+            pub fn new(text: impl AsRef<str>) -> Result<Self, $crate::ids::IdError> {
                 let text = text.as_ref();
-                check_printable(text)?;
-                let check: fn(&str) -> Result<(), IdError> = $check;
+                $crate::ids::check_printable(text)?;
+                let check: fn(&str) -> Result<(), $crate::ids::IdError> = $check;
                 check(text)?;
-                Ok(Self(Arc::from(text)))
+                Ok(Self(std::sync::Arc::from(text)))
             }
 
             /// The id as text.
@@ -76,22 +76,22 @@ macro_rules! text_id {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
 
-        impl FromStr for $name {
-            type Err = IdError;
-            fn from_str(text: &str) -> Result<Self, IdError> {
+        impl std::str::FromStr for $name {
+            type Err = $crate::ids::IdError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
                 Self::new(text)
             }
         }
 
         impl TryFrom<String> for $name {
-            type Error = IdError;
-            fn try_from(text: String) -> Result<Self, IdError> {
+            type Error = $crate::ids::IdError;
+            fn try_from(text: String) -> Result<Self, Self::Error> {
                 Self::new(text)
             }
         }
@@ -103,6 +103,8 @@ macro_rules! text_id {
         }
     };
 }
+
+pub(crate) use text_id;
 
 text_id!(
     /// A coupon's code, such as `coupon-2024`: 1 to 64 printable characters without spaces or braces. Cheap to clone.

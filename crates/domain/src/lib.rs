@@ -6,4 +6,5 @@
 pub mod clock;
 pub mod coupon;
 pub mod ids;
+pub mod payment;
 pub mod secret;
