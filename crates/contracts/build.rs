@@ -5,8 +5,13 @@ use std::{env, error::Error, fs, path::Path};
 use protox::prost::Message;
 
 /// The files that make up the contracts, relative to proto/.
-const FILES: [&str; 3] =
-    ["trueup/options/v1/options.proto", "trueup/coupon/v1/commands.proto", "trueup/coupon/v1/outcomes.proto"];
+const FILES: [&str; 5] = [
+    "trueup/options/v1/options.proto",
+    "trueup/coupon/v1/commands.proto",
+    "trueup/coupon/v1/outcomes.proto",
+    "trueup/order/v1/orders.proto",
+    "trueup/payment/v1/outcomes.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../../proto");

@@ -25,9 +25,20 @@ pub(crate) fn seal(
     envelope: &Envelope<'_>,
     sign: Option<&LogKey>,
 ) -> Encoded {
+    seal_bytes(event_type, event_id, key, &message.encode_to_vec(), envelope, sign)
+}
+
+/// Puts a message's bytes into their envelope; with a key, signed.
+pub(crate) fn seal_bytes(
+    event_type: &str,
+    event_id: &str,
+    key: &str,
+    value: &[u8],
+    envelope: &Envelope<'_>,
+    sign: Option<&LogKey>,
+) -> Encoded {
     const HEADERS: usize = 8;
-    let value = message.encode_to_vec();
-    let mut sealed = Encoded::new(Some(key.as_bytes()), Some(&value), HEADERS);
+    let mut sealed = Encoded::new(Some(key.as_bytes()), Some(value), HEADERS);
     sealed.push_text(names::CE_SPECVERSION, names::SPECVERSION);
     sealed.push_text(names::CE_ID, event_id);
     sealed.push_text(names::CE_TYPE, event_type);
@@ -38,7 +49,7 @@ pub(crate) fn seal(
         sealed.push_header(names::TRACEPARENT.as_bytes(), Some(&trace.to_bytes()));
     }
     if let Some(log_key) = sign {
-        sealed.push_text(names::SIGNATURE, &log_key.sign(event_type, event_id, key.as_bytes(), &value));
+        sealed.push_text(names::SIGNATURE, &log_key.sign(event_type, event_id, key.as_bytes(), value));
     }
     sealed
 }

@@ -12,8 +12,10 @@ mod foreign;
 mod key;
 mod limits;
 pub mod names;
+pub mod order;
 mod outcome;
 mod partition;
+pub mod payment;
 mod record;
 mod relay;
 mod time;
@@ -24,7 +26,10 @@ pub use encode::{encode_cancel, encode_change, encode_define, encode_request};
 pub use encoded::Encoded;
 pub use envelope::Envelope;
 pub use key::{LogKey, LogKeyError};
-pub use limits::{ACTOR_CHARS_MAX, DETAIL_CHARS_MAX, NAME_CHARS_MAX, TOTAL_MAX, VALUE_BYTES_MAX};
+pub use limits::{
+    ACTOR_CHARS_MAX, DEPOSIT_SECRET_CHARS_MAX, DETAIL_CHARS_MAX, METHOD_CHARS_MAX, NAME_CHARS_MAX, ORDER_BYTES_MAX,
+    ORDER_LINES_MAX, ORDER_PAYMENTS_MAX, QUANTITY_MAX, TOTAL_MAX, VALUE_BYTES_MAX,
+};
 pub use outcome::{OutcomeError, OutcomeEvent, decode_outcome, encode_issued, encode_outcome, encode_rejected, outcome_event_id};
 pub use partition::{murmur2, partition_of};
 pub use record::{HeaderIter, HeaderSpan, Headers, RawRecord, RecordBatch};
@@ -35,6 +40,18 @@ pub use trace::TraceParent;
 #[allow(missing_docs, clippy::all, clippy::as_conversions, rustdoc::all, reason = "generated code")]
 pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/trueup.coupon.v1.rs"));
+}
+
+/// The messages of `trueup.order.v1`, as [`proto`].
+#[allow(missing_docs, clippy::all, clippy::as_conversions, rustdoc::all, reason = "generated code")]
+pub mod order_proto {
+    include!(concat!(env!("OUT_DIR"), "/trueup.order.v1.rs"));
+}
+
+/// The messages of `trueup.payment.v1`, as [`proto`].
+#[allow(missing_docs, clippy::all, clippy::as_conversions, rustdoc::all, reason = "generated code")]
+pub mod payment_proto {
+    include!(concat!(env!("OUT_DIR"), "/trueup.payment.v1.rs"));
 }
 
 /// The compiled image of proto/, with its custom options, for tests and tools that read the contracts themselves.

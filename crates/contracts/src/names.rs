@@ -8,6 +8,12 @@ pub const TOPIC_ISSUED: &str = "coupon_issued";
 pub const TOPIC_REJECTED: &str = "coupon_rejected";
 /// Records of the log that could not be used, with their cause.
 pub const TOPIC_DEAD_LETTER: &str = "coupon_created_dlt";
+/// Orders whose payments are to be looked after. Key: order id. `LogAppendTime`.
+pub const TOPIC_ORDER_PLACED: &str = "order_placed";
+/// Orders that could not be used, with their cause.
+pub const TOPIC_ORDER_PLACED_DEAD_LETTER: &str = "order_placed_dlt";
+/// What became of orders and their payments. One topic, so that an order's outcomes stay in their order. Key: order id.
+pub const TOPIC_PAYMENT_OUTCOME: &str = "payment_outcome";
 /// Partitions of each topic unless settings say otherwise.
 pub const PARTITIONS_DEFAULT: i32 = 12;
 
@@ -55,3 +61,13 @@ pub const TYPE_CANCEL: &str = "trueup.coupon.v1.CancelRequest";
 pub const TYPE_ISSUED: &str = "trueup.coupon.v1.CouponIssued";
 /// A member did not get the coupon.
 pub const TYPE_REJECTED: &str = "trueup.coupon.v1.CouponRejected";
+/// An order was placed.
+pub const TYPE_ORDER_PLACED: &str = "trueup.order.v1.OrderPlaced";
+/// An order is paid and its stock is taken.
+pub const TYPE_ORDER_COMPLETED: &str = "trueup.payment.v1.OrderCompleted";
+/// An order will never be completed.
+pub const TYPE_ORDER_FAILED: &str = "trueup.payment.v1.OrderFailed";
+/// Money is back at the payer.
+pub const TYPE_PAYMENT_REFUNDED: &str = "trueup.payment.v1.PaymentRefunded";
+/// A person has to look at an order.
+pub const TYPE_ORDER_NEEDS_ATTENTION: &str = "trueup.payment.v1.OrderNeedsAttention";

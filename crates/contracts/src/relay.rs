@@ -30,11 +30,15 @@ pub enum Cause {
     TooLarge,
     /// PostgreSQL refused its data.
     RefusedByDatabase,
+    /// An order with the same id and other content was taken before.
+    ContentDiffers,
+    /// A payment's id or its reference at the gateway belongs to another order.
+    PaymentTaken,
 }
 
 impl Cause {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::BadJson,
         Self::BadProtobuf,
         Self::UnknownType,
@@ -44,6 +48,8 @@ impl Cause {
         Self::UnknownCoupon,
         Self::TooLarge,
         Self::RefusedByDatabase,
+        Self::ContentDiffers,
+        Self::PaymentTaken,
     ];
 
     /// The code in headers, the database and metrics.
@@ -59,6 +65,8 @@ impl Cause {
             Self::UnknownCoupon => "unknown_coupon",
             Self::TooLarge => "too_large",
             Self::RefusedByDatabase => "refused_by_database",
+            Self::ContentDiffers => "content_differs",
+            Self::PaymentTaken => "payment_taken",
         }
     }
 }

@@ -43,6 +43,12 @@ pub struct Topics {
     pub rejected: String,
     /// Records that could not be used.
     pub dead_letter: String,
+    /// Orders whose payments are to be looked after.
+    pub order_placed: String,
+    /// Orders that could not be used.
+    pub order_placed_dead_letter: String,
+    /// What became of orders and their payments.
+    pub payment_outcome: String,
 }
 
 impl Default for Topics {
@@ -52,6 +58,9 @@ impl Default for Topics {
             issued: names::TOPIC_ISSUED.to_owned(),
             rejected: names::TOPIC_REJECTED.to_owned(),
             dead_letter: names::TOPIC_DEAD_LETTER.to_owned(),
+            order_placed: names::TOPIC_ORDER_PLACED.to_owned(),
+            order_placed_dead_letter: names::TOPIC_ORDER_PLACED_DEAD_LETTER.to_owned(),
+            payment_outcome: names::TOPIC_PAYMENT_OUTCOME.to_owned(),
         }
     }
 }

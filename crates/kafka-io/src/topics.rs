@@ -50,14 +50,34 @@ pub enum TopicChange {
     },
 }
 
-/// The plans of all four topics.
+/// The plans of all topics, of the coupon line and of the payment line.
 #[must_use]
 pub fn plans(topics: &Topics, partitions: i32, replication: i32, retention_days: u32) -> Vec<TopicPlan> {
+    let mut all = coupon_plans(topics, partitions, replication, retention_days);
+    all.extend(payment_plans(topics, partitions, replication, retention_days));
+    all
+}
+
+/// The plans of the coupon line's four topics.
+#[must_use]
+pub fn coupon_plans(topics: &Topics, partitions: i32, replication: i32, retention_days: u32) -> Vec<TopicPlan> {
+    let names = [&topics.created, &topics.issued, &topics.rejected, &topics.dead_letter];
+    plans_of(&names, partitions, replication, retention_days)
+}
+
+/// The plans of the payment line's three topics.
+#[must_use]
+pub fn payment_plans(topics: &Topics, partitions: i32, replication: i32, retention_days: u32) -> Vec<TopicPlan> {
+    let names = [&topics.order_placed, &topics.order_placed_dead_letter, &topics.payment_outcome];
+    plans_of(&names, partitions, replication, retention_days)
+}
+
+fn plans_of(names: &[&String], partitions: i32, replication: i32, retention_days: u32) -> Vec<TopicPlan> {
     let retention_ms = u64::from(retention_days) * 86_400_000;
-    [&topics.created, &topics.issued, &topics.rejected, &topics.dead_letter]
-        .into_iter()
+    names
+        .iter()
         .map(|name| TopicPlan {
-            name: name.clone(),
+            name: (*name).clone(),
             partitions,
             replication,
             config: BTreeMap::from([

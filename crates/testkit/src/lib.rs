@@ -21,4 +21,4 @@ pub use folder::TestFolder;
 pub use log::{ENVELOPE, LOG_SECRET, log_key, read_all};
 pub use servers::{PrivateKafka, PrivatePostgres, PrivateRedis, kafka_brokers, postgres, redis_url};
 pub use wait::{eventually, eventually_some, show_logs};
-pub use world::{World, create_topics, kafka_settings, unique};
+pub use world::{World, create_payment_topics, create_topics, kafka_settings, unique};

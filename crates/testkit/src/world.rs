@@ -65,6 +65,19 @@ impl World {
         CouponCode::new(unique(name)).expect("a coupon code")
     }
 
+    /// For tests of the payment line: its three topics with four partitions, and a migrated database.
+    ///
+    /// # Panics
+    /// A server does not come up.
+    pub async fn of_payments(name: &str) -> Self {
+        let name = unique(name);
+        let kafka = kafka_settings(&servers::kafka_brokers(), &name);
+        create_payment_topics(&kafka, PARTITIONS).await;
+        let postgres_url = crate::database::create(servers::postgres(), &name).await;
+        // No part of the payment line speaks to Redis.
+        Self { name, kafka, postgres_url, redis_url: String::new() }
+    }
+
     /// The environment of a service: `COUPON_GATEWAY`, `ISSUE_CONSUMER`, `RECONCILER` or `TRUEUP`.
     #[must_use]
     pub fn environment(&self, service: &str) -> BTreeMap<String, String> {
@@ -75,6 +88,9 @@ impl World {
             ("KAFKA__TOPICS__ISSUED", &topics.issued),
             ("KAFKA__TOPICS__REJECTED", &topics.rejected),
             ("KAFKA__TOPICS__DEAD_LETTER", &topics.dead_letter),
+            ("KAFKA__TOPICS__ORDER_PLACED", &topics.order_placed),
+            ("KAFKA__TOPICS__ORDER_PLACED_DEAD_LETTER", &topics.order_placed_dead_letter),
+            ("KAFKA__TOPICS__PAYMENT_OUTCOME", &topics.payment_outcome),
             ("POSTGRES__URL", &self.postgres_url),
             ("REDIS__URL", &self.redis_url),
             ("KEYS__LOG_SIGNING", LOG_SECRET),
@@ -97,16 +113,28 @@ pub fn kafka_settings(brokers: &str, prefix: &str) -> KafkaSettings {
             issued: named(&default.issued),
             rejected: named(&default.rejected),
             dead_letter: named(&default.dead_letter),
+            order_placed: named(&default.order_placed),
+            order_placed_dead_letter: named(&default.order_placed_dead_letter),
+            payment_outcome: named(&default.payment_outcome),
         },
         ..KafkaSettings::default()
     }
 }
 
-/// Makes all four topics.
+/// Makes the coupon line's four topics.
 ///
 /// # Panics
 /// The broker refuses.
 pub async fn create_topics(settings: &KafkaSettings, partitions: i32) {
     let client = LogClient::new(settings).expect("a log client");
-    topics::create(&client, &topics::plans(&settings.topics, partitions, 1, 1)).await.expect("topics");
+    topics::create(&client, &topics::coupon_plans(&settings.topics, partitions, 1, 1)).await.expect("topics");
+}
+
+/// Makes the payment line's three topics.
+///
+/// # Panics
+/// The broker refuses.
+pub async fn create_payment_topics(settings: &KafkaSettings, partitions: i32) {
+    let client = LogClient::new(settings).expect("a log client");
+    topics::create(&client, &topics::payment_plans(&settings.topics, partitions, 1, 1)).await.expect("topics");
 }

@@ -55,16 +55,18 @@ fn nothing_breaks_the_committed_baseline() {
 fn a_breaking_change_is_found() {
     let Some(buf) = buf() else { return };
     let changes = [
-        ("commands.proto", "string user_id = 2;", "string member_id = 2;"),
-        ("commands.proto", "string request_id = 3;", "int64 request_id = 3;"),
-        ("commands.proto", "bool admitted = 4;", "bool admitted = 14;"),
-        ("outcomes.proto", "REJECTION_REASON_SOLD_OUT = 1;", "REJECTION_REASON_SOLD_OUT = 21;"),
-        ("outcomes.proto", "message CouponIssued {", "message CouponGiven {"),
+        ("coupon/v1/commands.proto", "string user_id = 2;", "string member_id = 2;"),
+        ("coupon/v1/commands.proto", "string request_id = 3;", "int64 request_id = 3;"),
+        ("coupon/v1/commands.proto", "bool admitted = 4;", "bool admitted = 14;"),
+        ("coupon/v1/outcomes.proto", "REJECTION_REASON_SOLD_OUT = 1;", "REJECTION_REASON_SOLD_OUT = 21;"),
+        ("coupon/v1/outcomes.proto", "message CouponIssued {", "message CouponGiven {"),
+        ("order/v1/orders.proto", "int64 amount = 2;", "int32 amount = 2;"),
+        ("payment/v1/outcomes.proto", "string refund_id = 3;", "string reversal_id = 3;"),
     ];
     for (file, from, to) in changes {
         let copy = tempfile::tempdir().unwrap();
         copy_folder(&proto(), copy.path());
-        let path = copy.path().join("trueup/coupon/v1").join(file);
+        let path = copy.path().join("trueup").join(file);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{file} has no `{from}`");
         fs::write(&path, text.replacen(from, to, 1)).unwrap();

@@ -5,7 +5,7 @@
 
 use std::{fs, path::PathBuf};
 
-use contracts::{Decoded, Encoded, decode, decode_outcome};
+use contracts::{Decoded, Encoded, decode, decode_outcome, order::decode_order_placed, payment::decode_payment_outcome};
 use domain::coupon::{Body, Outcome, Place};
 use serde_json::{Value, json};
 
@@ -91,6 +91,16 @@ fn every_outcome_of_version_1_is_read_as_it_was_meant() {
         assert_eq!(event.event_id, contracts::outcome_event_id(&row.coupon, row.request), "{name}");
         assert_eq!((event.coupon, event.request, event.member), (row.coupon, row.request, row.member), "{name}");
         assert_eq!((event.place, event.at, event.outcome), (row.place, row.at, row.outcome), "{name}");
+    }
+}
+
+#[test]
+fn every_order_and_payment_outcome_of_version_1_is_read_as_it_was_meant() {
+    let order = decode_order_placed(&golden("v1", "order-placed").at(0, 0, samples::AT.unix_ms())).unwrap();
+    assert_eq!(order, samples::order());
+    for (name, outcome) in samples::payment_outcomes() {
+        let event = decode_payment_outcome(&golden("v1", name).at(0, 0, 0)).unwrap();
+        assert_eq!((event.event_id, event.outcome), (samples::EVENT_ID, outcome), "{name}");
     }
 }
 

@@ -4,6 +4,7 @@
 mod buf;
 mod decoding;
 mod golden;
+mod orders;
 mod properties;
 mod relays;
 mod rules;

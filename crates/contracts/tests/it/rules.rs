@@ -8,13 +8,18 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use crate::samples;
 
 /// The rules, written down a second time on purpose: message, topic, key field, signed.
-const RULES: [(&str, &str, &str, bool); 6] = [
+const RULES: [(&str, &str, &str, bool); 11] = [
     ("trueup.coupon.v1.CouponIssueRequestEvent", "coupon_created", "coupon_id", false),
     ("trueup.coupon.v1.DefineCoupon", "coupon_created", "coupon_id", true),
     ("trueup.coupon.v1.ChangeCoupon", "coupon_created", "coupon_id", true),
     ("trueup.coupon.v1.CancelRequest", "coupon_created", "coupon_id", true),
     ("trueup.coupon.v1.CouponIssued", "coupon_issued", "coupon_id", false),
     ("trueup.coupon.v1.CouponRejected", "coupon_rejected", "coupon_id", false),
+    ("trueup.order.v1.OrderPlaced", "order_placed", "order_id", false),
+    ("trueup.payment.v1.OrderCompleted", "payment_outcome", "order_id", false),
+    ("trueup.payment.v1.OrderFailed", "payment_outcome", "order_id", false),
+    ("trueup.payment.v1.PaymentRefunded", "payment_outcome", "order_id", false),
+    ("trueup.payment.v1.OrderNeedsAttention", "payment_outcome", "order_id", false),
 ];
 
 fn pool() -> DescriptorPool {
@@ -67,12 +72,19 @@ fn constants_agree_with_the_messages() {
             names::TYPE_CHANGE,
             names::TYPE_CANCEL,
             names::TYPE_ISSUED,
-            names::TYPE_REJECTED
+            names::TYPE_REJECTED,
+            names::TYPE_ORDER_PLACED,
+            names::TYPE_ORDER_COMPLETED,
+            names::TYPE_ORDER_FAILED,
+            names::TYPE_PAYMENT_REFUNDED,
+            names::TYPE_ORDER_NEEDS_ATTENTION
         ]
     );
     for (_, topic, ..) in RULES {
-        assert!([names::TOPIC_CREATED, names::TOPIC_ISSUED, names::TOPIC_REJECTED].contains(&topic));
+        let coupons = [names::TOPIC_CREATED, names::TOPIC_ISSUED, names::TOPIC_REJECTED];
+        assert!(coupons.contains(&topic) || [names::TOPIC_ORDER_PLACED, names::TOPIC_PAYMENT_OUTCOME].contains(&topic));
     }
+    assert_eq!(names::TOPIC_ORDER_PLACED_DEAD_LETTER, format!("{}_dlt", names::TOPIC_ORDER_PLACED));
     assert_eq!(names::TOPIC_DEAD_LETTER, format!("{}_dlt", names::TOPIC_CREATED));
     assert_eq!(names::PARTITIONS_DEFAULT, 12);
 }
@@ -117,7 +129,9 @@ fn the_readme_tells_the_same_topics_keys_and_headers() {
         assert!(row.contains(&format!("`{short}`")), "{topic}: {short} is missing in its row");
         assert!(row.contains(&format!("`{key}`")), "{topic}: the key is missing in its row");
     }
-    assert!(rows.iter().any(|row| row.starts_with("| `coupon_created_dlt`")));
+    for topic in [names::TOPIC_DEAD_LETTER, names::TOPIC_ORDER_PLACED_DEAD_LETTER] {
+        assert!(rows.iter().any(|row| row.starts_with(&format!("| `{topic}`"))), "no row of {topic}");
+    }
     for header in [
         names::CE_SPECVERSION,
         names::CE_ID,

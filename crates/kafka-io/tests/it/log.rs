@@ -29,6 +29,7 @@ async fn a_topic_that_was_made_again_is_another_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_are_made_once_grow_and_stamp_the_append_time() {
     let settings = topics("plans", 2).await;
+    testkit::create_payment_topics(&settings, 2).await;
     let client = LogClient::new(&settings).unwrap();
     let plan = |partitions| topics::plans(&settings.topics, partitions, 1, 90);
     for (_, change) in topics::create(&client, &plan(2)).await.unwrap() {
@@ -37,7 +38,7 @@ async fn topics_are_made_once_grow_and_stamp_the_append_time() {
     for (_, change) in topics::create(&client, &plan(3)).await.unwrap() {
         assert_eq!(change, topics::TopicChange::Grown { from: 2, to: 3 });
     }
-    for name in [&settings.topics.created, &settings.topics.dead_letter] {
+    for name in [&settings.topics.created, &settings.topics.dead_letter, &settings.topics.order_placed] {
         assert!(topics::has_append_time(&client, name).await.unwrap());
         eventually(SOON, "three partitions", || async { client.partition_count(name).await.is_ok_and(|count| count == 3) }).await;
     }

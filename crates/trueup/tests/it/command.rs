@@ -28,7 +28,7 @@ async fn set_up_is_harmless_when_repeated() {
         let output = trueup(&environment, &["topics", "--partitions", "3", "--json"]).await;
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         let topics = json(&output);
-        assert_eq!(topics.as_array().unwrap().len(), 4);
+        assert_eq!(topics.as_array().unwrap().len(), 7);
         for topic in topics.as_array().unwrap() {
             assert!(topic["change"].to_string().contains(change), "{topic}");
             assert_eq!(topic["append_time"], true);
