@@ -110,6 +110,17 @@ pub enum CallbackError {
     Irrelevant,
 }
 
+/// What follows from a definite refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Advice {
+    /// It may be done later, such as when the bank opens: ask first, then try again.
+    Later,
+    /// What was asked seems to have been done already, or somebody else moved the payment: ask what became of it.
+    Ask,
+    /// It will not be done however often it is tried: a person has to look. So it is with codes that the table does not know.
+    Manual,
+}
+
 /// Why a gateway gave no answer that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
@@ -129,6 +140,8 @@ pub enum ProviderError {
         code: String,
         /// Its words, without secrets.
         message: String,
+        /// What to do about it, from the adapter's table of codes.
+        advice: Advice,
     },
     /// An answer that is not in the gateway's format: unknown, and an operator should know.
     #[error("the answer cannot be read: {0}")]

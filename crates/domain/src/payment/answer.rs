@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Money, PgReference};
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, secret::Secret};
 
 /// The gateway's answer to "what became of this payment?". That it could not be asked is an error of the port, not an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct PgPayment {
     pub refund_needs_payer: bool,
     /// Until when money may still arrive (a virtual account's due date), if the gateway says.
     pub expires_at: Option<Timestamp>,
+    /// What the gateway's unsigned callbacks about this payment carry to prove themselves (Toss' virtual accounts), if it told us.
+    pub callback_secret: Option<Secret>,
 }
 
 impl PgPayment {
@@ -109,4 +111,6 @@ pub enum PgTransactionKind {
     Payment,
     /// Back to the payer.
     Refund,
+    /// A refund that did not reach the payer: the money is with us again.
+    RefundReversed,
 }
