@@ -27,9 +27,19 @@ cargo deny --log-level error check bans licenses sources
 step 'clippy'
 cargo clippy --workspace --all-targets --quiet -- -D warnings
 
+failpoints=(-p coupon-gateway -p issue-consumer -p reconciler
+  --features coupon-gateway/failpoints,issue-consumer/failpoints,reconciler/failpoints)
+step 'clippy, with failpoints'
+cargo clippy "${failpoints[@]}" --all-targets --quiet -- -D warnings
+
 step 'documentation'
 RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
 
+step 'failpoints, in builds that have them'
+cargo test "${failpoints[@]}" --test it --quiet -- failpoints
+cargo test -p service-kit --features failpoints --lib --quiet -- failpoint
+
+# The binaries of tests are built again without failpoints, behind the line above.
 step 'binaries that tests start'
 cargo build --workspace --bins --quiet
 

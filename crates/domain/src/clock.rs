@@ -62,6 +62,44 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "this is the seam that everybody else has to use")]
     fn now(&self) -> Timestamp {
-        Utc::now().into()
+        let now: Timestamp = Utc::now().into();
+        #[cfg(feature = "clock-offset")]
+        let now = now.saturating_add_ms(offset_ms());
+        now
+    }
+}
+
+/// By how much [`SystemClock`] is off in this process; 0 unless a fault drill says otherwise.
+#[cfg(feature = "clock-offset")]
+static OFFSET_MS: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+
+/// Sets [`SystemClock`] `ms` milliseconds ahead, or behind, for the whole process. Only in builds with the feature `clock-offset`.
+#[cfg(feature = "clock-offset")]
+pub fn set_offset_ms(ms: i64) {
+    OFFSET_MS.store(ms, std::sync::atomic::Ordering::Relaxed);
+}
+
+/// By how many milliseconds [`SystemClock`] is ahead in this process.
+#[cfg(feature = "clock-offset")]
+#[must_use]
+pub fn offset_ms() -> i64 {
+    OFFSET_MS.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "the raw clock is what the seam is held against")]
+    fn the_system_clock_is_off_only_where_a_drill_set_it() {
+        let off_ms = || SystemClock.now().unix_ms() - Utc::now().timestamp_millis();
+        assert!(off_ms().abs() < 60_000);
+        #[cfg(feature = "clock-offset")]
+        {
+            set_offset_ms(-3_600_000);
+            assert!((off_ms() + 3_600_000).abs() < 60_000);
+            set_offset_ms(0);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What every service has: settings, telemetry, metrics, an orderly end, probes.
 
+pub mod failpoint;
 pub mod lifecycle;
 pub mod metrics;
 pub mod ops_http;

@@ -27,6 +27,8 @@ pub fn configure(ops: Ops) -> impl FnOnce(&mut web::ServiceConfig) {
             .route("/health/live", web::get().to(live))
             .route("/health/ready", web::get().to(ready))
             .route("/metrics", web::get().to(metrics));
+        #[cfg(feature = "failpoints")]
+        crate::failpoint::configure(config);
     }
 }
 

@@ -3,6 +3,8 @@
 //! Everything here is synchronous and waits with a deadline. A server that a test owns dies with the test, even when the test is
 //! killed; one of `make up` goes on until `make down`.
 
+pub mod failpoints;
+pub mod http;
 pub mod kafka;
 pub mod paths;
 pub mod ports;
@@ -11,6 +13,7 @@ pub mod process;
 pub mod redis;
 pub mod service;
 
+pub use failpoints::Failpoints;
 pub use kafka::Kafka;
 pub use postgres::Postgres;
 pub use process::{Lifetime, Process};

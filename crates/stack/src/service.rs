@@ -12,7 +12,10 @@ use std::{
 use anyhow::Result;
 use rustix::process::Signal;
 
-use crate::process::{Lifetime, Process};
+use crate::{
+    failpoints::Failpoints,
+    process::{Lifetime, Process},
+};
 
 /// How long a service may take until it is ready.
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -55,6 +58,12 @@ impl ServiceProcess {
     #[must_use]
     pub const fn http_port(&self) -> u16 {
         self.http_port
+    }
+
+    /// Its failpoints, if it was built with them.
+    #[must_use]
+    pub const fn failpoints(&self) -> Failpoints {
+        Failpoints::on(self.http_port)
     }
 
     /// Its process, for signals.

@@ -10,6 +10,7 @@
 
 mod clock;
 pub mod database;
+pub mod failpoints;
 mod folder;
 mod log;
 mod servers;

@@ -36,6 +36,7 @@ impl AppState {
     /// # Errors
     /// See [`NotAppended`].
     pub async fn append_by(&self, partition: i32, record: &Encoded, mailbox: Option<&Mailbox>) -> Result<Place, NotAppended> {
+        service_kit::failpoint!("gateway.append.before", return Err(NotAppended::Refused));
         let delivery = match self.producer.publish(&self.settings.kafka.topics.created, Some(partition), record) {
             Ok(delivery) => delivery,
             Err(error) => return Err(not_appended(&error)),
@@ -48,6 +49,7 @@ impl AppState {
         match outcome {
             Ok(place) => {
                 waiting.acknowledged(self.clock.now());
+                service_kit::failpoint!("gateway.append.acknowledged", return Err(NotAppended::Unknown));
                 Ok(place)
             }
             Err(error) => Err(not_appended(&error)),

@@ -9,6 +9,8 @@ mod batcher;
 pub mod config;
 pub mod coupons;
 pub mod error;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 mod find;
 pub mod identity;
 mod in_flight;

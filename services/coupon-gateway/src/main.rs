@@ -14,6 +14,8 @@ async fn main() -> anyhow::Result<()> {
     let settings: Settings = settings::load(PREFIX)?;
     let telemetry = telemetry::init("coupon-gateway", &settings.telemetry)?;
     service_kit::install_crypto_provider();
+    #[cfg(feature = "failpoints")]
+    service_kit::failpoint::install(coupon_gateway::failpoints::STEPS).context("failpoints")?;
     let metrics = service_kit::metrics::install().context("metrics")?;
     let shutdown = Shutdown::on_signals().context("signals")?;
     tracing::info!(settings = %Dump(&settings), "starting");

@@ -291,6 +291,7 @@ impl Coordinator {
 
     /// Looks at the log's ends for the lag, and tells lag tools how far is decided.
     async fn look(&mut self) {
+        service_kit::failpoint!("consumer.offsets.before");
         self.commit_offsets();
         let running = self.shared.board.running();
         for status in running {

@@ -123,6 +123,7 @@ impl Decider {
             let home_of = move |code: &CouponCode| partition_of(code.as_str().as_bytes(), partitions);
             let expected = self.position;
             let job = Job { slice, expected, treatment: &treatment, delivered: &delivered, home_of: &home_of, mode };
+            service_kit::failpoint!("consumer.transaction.before");
             match self.store.apply(&job).await {
                 Ok(Applied::Committed(committed)) => {
                     metric::committed(&committed.decisions, slice.len(), started.elapsed());
@@ -207,6 +208,8 @@ impl Decider {
                 match delivery.await {
                     Ok(place) => {
                         report(out, self.status.partition, place);
+                        service_kit::failpoint!("consumer.dead_letter.acknowledged", if matches!(out.way, Way::DeadLetter { .. }));
+                        service_kit::failpoint!("consumer.forward.acknowledged", if matches!(out.way, Way::Partition(_)));
                         done.insert(out.offset, place);
                     }
                     Err(error) => {

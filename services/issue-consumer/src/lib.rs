@@ -8,6 +8,8 @@ pub mod coordinator;
 pub mod copy_rows;
 pub mod decider;
 pub mod error;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 pub mod feed;
 pub mod fingerprints;
 pub mod hopper;

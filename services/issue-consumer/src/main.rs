@@ -28,6 +28,8 @@ fn main() -> anyhow::Result<()> {
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let telemetry = telemetry::init("issue-consumer", &settings.telemetry)?;
     tracing::info!(settings = %Dump(&settings), "issue-consumer starts");
+    #[cfg(feature = "failpoints")]
+    service_kit::failpoint::install(issue_consumer::failpoints::STEPS).context("failpoints")?;
     let shutdown = Shutdown::on_signals().context("signals")?;
     let health = Health::default();
     let ops = Ops { health: health.clone(), metrics: metrics::install().context("metrics")? };

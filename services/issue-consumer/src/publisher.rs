@@ -138,6 +138,7 @@ impl Publisher {
         let envelope = Envelope { source: SOURCE, time: self.clock.now(), trace_parent: None };
         let mut waiting: Vec<Delivery> = Vec::new();
         let mut announced = 0_usize;
+        service_kit::failpoint!("consumer.publish.before", return Err("failpoint".to_owned()));
         for new in rows {
             let topic = match new.row.outcome {
                 Outcome::Issued { .. } => &self.issued,
@@ -161,6 +162,7 @@ impl Publisher {
             }
         }
         acknowledged(&mut waiting).await?;
+        service_kit::failpoint!("consumer.publish.acknowledged", return Err("failpoint".to_owned()));
         metric::published(announced, from_memory);
         Ok(())
     }

@@ -210,7 +210,9 @@ impl Settler {
     }
 
     async fn call(&self, coupon: &Coupon, from: i64, items: &[SettleItem], to: i64) -> Result<Settle, Failure> {
+        service_kit::failpoint!("consumer.settle.before", return Err(Failure::Away("failpoint".to_owned())));
         let settled = self.gate.settle(&coupon.code, from, to, items, &GateRules::from(coupon)).await;
+        service_kit::failpoint!("consumer.settle.replied", return Err(Failure::Away("failpoint".to_owned())));
         let settled = settled.map_err(|error| Failure::Away(error.to_string()))?;
         match settled {
             Settle::Moved => metric::settled(items.len()),

@@ -128,6 +128,7 @@ impl GateTask {
             if !self.gate.begin_load(code, token).await? {
                 return Ok(true);
             }
+            service_kit::failpoint!("reconciler.gate.shut");
             tracing::info!(couponCode = %code, state = status.state.as_str(), "[RECONCILIATION] cold gate shut; draining its partition");
             let partition = watched.coupon.partition;
             self.draining.insert(code.clone(), Draining { token, partition, end: None, since: Instant::now() });
@@ -137,6 +138,7 @@ impl GateTask {
         {
             // Only after the gate was shut: an end that was read before could miss an acknowledged reservation.
             draining.end = Some(self.log.end_of(draining.partition).await?);
+            service_kit::failpoint!("reconciler.gate.end_read");
         }
         Ok(false)
     }

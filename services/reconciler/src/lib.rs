@@ -3,6 +3,8 @@
 
 pub mod config;
 pub mod error;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 pub mod gates;
 pub mod kafka;
 pub mod lease;

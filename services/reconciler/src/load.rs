@@ -61,10 +61,12 @@ pub async fn load_and_open(
                 if !gate.load(code, token, &members).await? {
                     return Ok(None);
                 }
+                service_kit::failpoint!("reconciler.gate.page_loaded");
                 if !full {
                     break;
                 }
             }
+            service_kit::failpoint!("reconciler.gate.before_open");
             let opened = gate.open(code, token, &GateRules::from(&watched.coupon), cursor).await?;
             Ok(opened.map(|members| Opened { members, cursor }))
         })

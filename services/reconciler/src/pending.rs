@@ -144,7 +144,9 @@ impl PendingTask {
                 return Ok(());
             }
             let requests: Vec<Request> = page.iter().map(|one| request_of(code, one)).collect();
+            service_kit::failpoint!("reconciler.pending.handed_out");
             let outcomes = self.log.publish(partition, &requests).await;
+            service_kit::failpoint!("reconciler.pending.published");
             let mut acknowledged = 0;
             for (one, outcome) in page.iter().zip(&outcomes) {
                 match outcome {

@@ -141,6 +141,7 @@ impl RunTask {
             duration_ms: 0,
         };
         let counted = self.count_and_repair(code).await?;
+        service_kit::failpoint!("reconciler.run.counted");
         report.db_count = counted.issues;
         if counted.issued_quantity != counted.issues {
             report.issued_quantity_before = Some(counted.issued_quantity);
@@ -176,6 +177,7 @@ impl RunTask {
             return Ok(());
         }
         (report.redis_count, report.pending) = (status.members, status.pending);
+        service_kit::failpoint!("reconciler.run.gate_read");
         let after = self.store.one(code).await?.position.map(|position| position.next_offset);
         let before = watched.position.as_ref().map(|position| position.next_offset);
         report.comparable = status.state == GateState::Open && before == after && status.cursor == after;

@@ -62,6 +62,7 @@ impl GateAsker {
     /// # Errors
     /// Redis gave no answer.
     pub async fn release(&self, coupon: &CouponCode, member: &MemberId, request: RequestId) -> Result<bool, GateError> {
+        service_kit::failpoint!("gateway.release.before");
         self.gate.release(coupon, member, request).await
     }
 
@@ -96,7 +97,9 @@ impl GateAsker {
 
 async fn ask(gate: &Gate, code: &CouponCode, asks: &[Ask], metrics: &GateMetrics) -> Vec<Result<Reserve, NoGate>> {
     metrics.batch.record(f64::from(u32::try_from(asks.len()).unwrap_or(u32::MAX)));
-    match gate.reserve(code, asks).await {
+    let replied = gate.reserve(code, asks).await;
+    service_kit::failpoint!("gateway.gate.replied", return vec![Err(NoGate::Down); asks.len()]);
+    match replied {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
         Err(error) => {
             match error {

@@ -10,6 +10,7 @@
 
 mod admin;
 mod admin_decider;
+mod failpoints;
 mod faults;
 mod gateway;
 mod http_errors;

@@ -225,6 +225,7 @@ async fn transaction(
 ) -> Result<Applied, StoreError> {
     let records = job.treatment.records(&job.slice);
     let coupons = load::begin(connection, partition, job, &records).await?;
+    service_kit::failpoint!("consumer.position.moved", return Err(StoreError::Transient("failpoint".to_owned())));
     let mut state = FoldState::default();
     coupons::put(&mut state, coupons);
     load::state(connection, fingerprints, job.mode, &records, &mut state).await?;

@@ -40,8 +40,10 @@ pub(super) async fn all(
         )
     };
     rest.await.map_err(|error| StoreError::from_postgres(&error))?;
+    service_kit::failpoint!("consumer.commit.before", return Err(StoreError::Transient("failpoint".to_owned())));
     *committing = true;
     let committed = connection.client.batch_execute("COMMIT").await;
+    service_kit::failpoint!("consumer.commit.done", return Err(StoreError::CommitUnknown("failpoint".to_owned())));
     committed.map_err(|error| match StoreError::from_postgres(&error) {
         // PostgreSQL itself said no: this is an answer. Without an answer, nobody knows.
         StoreError::Transient(reason) if error.as_db_error().is_none() => StoreError::CommitUnknown(reason),

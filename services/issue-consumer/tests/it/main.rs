@@ -1,6 +1,7 @@
 //! The issue-consumer on real servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, clippy::panic, missing_docs)]
 
+mod failpoints;
 mod faults;
 mod fold;
 mod followers;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, missing_docs)]
 
 mod counts;
+mod failpoints;
 mod faults;
 mod gates;
 mod pending;
