@@ -16,6 +16,7 @@ pub mod order;
 mod outcome;
 mod partition;
 pub mod payment;
+mod payment_json;
 mod record;
 mod relay;
 mod time;

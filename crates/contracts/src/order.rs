@@ -8,6 +8,7 @@ use domain::{
     secret::Secret,
 };
 use prost::Message;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
@@ -52,6 +53,37 @@ pub struct PaymentAttempt {
     pub method: String,
     /// What deposit callbacks have to carry, where there is such a thing.
     pub deposit_secret: Option<Secret>,
+}
+
+impl OrderPlaced {
+    /// SHA-256 over everything that the order service said but the time: two events of an order with the same digest say the same.
+    #[must_use]
+    pub fn content_digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        // Each part goes behind its length, so that no byte can move from one part to the next.
+        let mut feed = |part: &[u8]| {
+            digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            digest.update(part);
+        };
+        feed(self.order.as_str().as_bytes());
+        feed(&self.amount.amount.to_be_bytes());
+        feed(self.amount.currency.as_str().as_bytes());
+        feed(&u64::try_from(self.lines.len()).unwrap_or(u64::MAX).to_be_bytes());
+        for (product, quantity) in &self.lines {
+            feed(product.as_str().as_bytes());
+            feed(&quantity.to_be_bytes());
+        }
+        // The order of the attempts means nothing.
+        let attempts: BTreeMap<_, _> = self.payments.iter().map(|attempt| (&attempt.payment, attempt)).collect();
+        for attempt in attempts.values() {
+            feed(attempt.payment.as_str().as_bytes());
+            feed(attempt.provider.as_str().as_bytes());
+            feed(attempt.reference.as_str().as_bytes());
+            feed(attempt.method.as_bytes());
+            feed(attempt.deposit_secret.as_ref().map_or("", Secret::expose).as_bytes());
+        }
+        digest.finalize().into()
+    }
 }
 
 /// A record of `order_placed` that cannot be used.

@@ -5,12 +5,15 @@ use domain::{
     payment::{Money, OrderId, PaymentId, RefundId},
 };
 use prost::Message;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
     encoded::Encoded,
     envelope::{Envelope, seal_bytes},
-    names, payment_proto as wire,
+    names,
+    payment_json::Json,
+    payment_proto as wire,
     record::RawRecord,
     time,
 };
@@ -66,17 +69,6 @@ pub enum PaymentOutcome {
     },
 }
 
-/// A message as an outbox keeps it: type, key and value, without the envelope, whose trace and time belong to the telling.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutboxMessage {
-    /// The full name of the protobuf message.
-    pub event_type: &'static str,
-    /// The record's key: the order's id.
-    pub key: String,
-    /// The message's bytes.
-    pub value: Vec<u8>,
-}
-
 impl PaymentOutcome {
     /// The order it is about.
     #[must_use]
@@ -89,12 +81,38 @@ impl PaymentOutcome {
         }
     }
 
-    /// The message for an outbox.
+    /// The full name of its protobuf message.
     #[must_use]
-    pub fn to_message(&self) -> OutboxMessage {
+    pub const fn event_type(&self) -> &'static str {
+        match self {
+            Self::OrderCompleted { .. } => names::TYPE_ORDER_COMPLETED,
+            Self::OrderFailed { .. } => names::TYPE_ORDER_FAILED,
+            Self::PaymentRefunded { .. } => names::TYPE_PAYMENT_REFUNDED,
+            Self::OrderNeedsAttention { .. } => names::TYPE_ORDER_NEEDS_ATTENTION,
+        }
+    }
+
+    /// The message in protobuf's JSON form, as an outbox keeps it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        // A struct of texts cannot fail to serialize.
+        serde_json::to_value(Json::of(self)).unwrap_or_default()
+    }
+
+    /// Reads what [`to_json`](Self::to_json) wrote; fields that are not known are passed over.
+    ///
+    /// # Errors
+    /// A type that is not known, or a value that breaks the contract.
+    pub fn from_json(event_type: &str, payload: &Value) -> Result<Self, PaymentEventError> {
+        let json: Json = serde_json::from_value(payload.clone()).map_err(|error| PaymentEventError(error.to_string()))?;
+        json.read(event_type)
+    }
+
+    /// The message's bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
         let order_id = self.order().as_str().to_owned();
-        let key = order_id.clone();
-        let (event_type, value) = match self {
+        match self {
             Self::OrderCompleted { payment, amount, at, .. } => {
                 let message = wire::OrderCompleted {
                     order_id,
@@ -103,11 +121,11 @@ impl PaymentOutcome {
                     currency: amount.currency.as_str().to_owned(),
                     completed_at: Some(time::to_proto(*at)),
                 };
-                (names::TYPE_ORDER_COMPLETED, message.encode_to_vec())
+                message.encode_to_vec()
             }
             Self::OrderFailed { reason, at, .. } => {
                 let message = wire::OrderFailed { order_id, reason: reason.clone(), failed_at: Some(time::to_proto(*at)) };
-                (names::TYPE_ORDER_FAILED, message.encode_to_vec())
+                message.encode_to_vec()
             }
             Self::PaymentRefunded { payment, refund, amount, reason, at, .. } => {
                 let message = wire::PaymentRefunded {
@@ -119,7 +137,7 @@ impl PaymentOutcome {
                     reason: reason.clone(),
                     refunded_at: Some(time::to_proto(*at)),
                 };
-                (names::TYPE_PAYMENT_REFUNDED, message.encode_to_vec())
+                message.encode_to_vec()
             }
             Self::OrderNeedsAttention { payment, reason, at, .. } => {
                 let message = wire::OrderNeedsAttention {
@@ -128,17 +146,17 @@ impl PaymentOutcome {
                     reason: reason.clone(),
                     since: Some(time::to_proto(*at)),
                 };
-                (names::TYPE_ORDER_NEEDS_ATTENTION, message.encode_to_vec())
+                message.encode_to_vec()
             }
-        };
-        OutboxMessage { event_type, key, value }
+        }
     }
 }
 
-/// A row of the outbox as a record: the same event id each time it is told.
+/// An outcome as a record: with the same id it is the same event each time it is told.
 #[must_use]
-pub fn encode_outbox(event_id: Uuid, event_type: &str, key: &str, value: &[u8], envelope: &Envelope<'_>) -> Encoded {
-    seal_bytes(event_type, &event_id.to_string(), key, value, envelope, None)
+pub fn encode_payment_outcome(event_id: Uuid, outcome: &PaymentOutcome, envelope: &Envelope<'_>) -> Encoded {
+    let key = outcome.order().as_str();
+    seal_bytes(outcome.event_type(), &event_id.to_string(), key, &outcome.to_bytes(), envelope, None)
 }
 
 /// An outcome as it was read.
@@ -153,7 +171,7 @@ pub struct PaymentEvent {
 /// Why a record of `payment_outcome` could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct PaymentEventError(String);
+pub struct PaymentEventError(pub(crate) String);
 
 /// Reads a record of `payment_outcome`.
 ///
@@ -163,14 +181,10 @@ pub fn decode_payment_outcome(raw: &RawRecord<'_>) -> Result<PaymentEvent, Payme
     let event_id = raw.headers.text(names::CE_ID).and_then(|id| Uuid::parse_str(id).ok());
     let event_id = event_id.ok_or_else(|| PaymentEventError("ce_id is no UUID".to_owned()))?;
     let event_type = raw.headers.text(names::CE_TYPE).unwrap_or_default();
-    Ok(PaymentEvent { event_id, outcome: read_outbox_message(event_type, raw.value.unwrap_or_default())? })
+    Ok(PaymentEvent { event_id, outcome: read(event_type, raw.value.unwrap_or_default())? })
 }
 
-/// Reads a message as an outbox keeps it.
-///
-/// # Errors
-/// As [`decode_payment_outcome`].
-pub fn read_outbox_message(event_type: &str, value: &[u8]) -> Result<PaymentOutcome, PaymentEventError> {
+fn read(event_type: &str, value: &[u8]) -> Result<PaymentOutcome, PaymentEventError> {
     match event_type {
         names::TYPE_ORDER_COMPLETED => {
             let message: wire::OrderCompleted = message(value)?;
@@ -214,15 +228,15 @@ fn message<M: Message + Default>(value: &[u8]) -> Result<M, PaymentEventError> {
     M::decode(value).map_err(|error| PaymentEventError(error.to_string()))
 }
 
-fn id<T: std::str::FromStr<Err = domain::ids::IdError>>(text: &str) -> Result<T, PaymentEventError> {
+pub(crate) fn id<T: std::str::FromStr<Err = domain::ids::IdError>>(text: &str) -> Result<T, PaymentEventError> {
     text.parse().map_err(|error| PaymentEventError(format!("an id {error}")))
 }
 
-fn optional_id<T: std::str::FromStr<Err = domain::ids::IdError>>(text: &str) -> Result<Option<T>, PaymentEventError> {
+pub(crate) fn optional_id<T: std::str::FromStr<Err = domain::ids::IdError>>(text: &str) -> Result<Option<T>, PaymentEventError> {
     if text.is_empty() { Ok(None) } else { id(text).map(Some) }
 }
 
-fn money(amount: i64, currency: &str) -> Result<Money, PaymentEventError> {
+pub(crate) fn money(amount: i64, currency: &str) -> Result<Money, PaymentEventError> {
     let currency = currency.parse().map_err(|error| PaymentEventError(format!("the currency {error}")))?;
     Ok(Money::new(amount, currency))
 }

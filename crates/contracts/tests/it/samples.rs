@@ -3,7 +3,7 @@
 use contracts::{
     Encoded, Envelope, LogKey, TraceParent, encode_cancel, encode_change, encode_define, encode_outcome, encode_request,
     order::{OrderPlaced, PaymentAttempt, encode_order_placed},
-    payment::{PaymentOutcome, encode_outbox},
+    payment::{PaymentOutcome, encode_payment_outcome},
 };
 use domain::{
     clock::Timestamp,
@@ -162,17 +162,12 @@ pub fn payment_outcomes() -> Vec<(&'static str, PaymentOutcome)> {
 
 pub const EVENT_ID: Uuid = Uuid::from_u128(0x018f_3384_8f80_7c3e_9f1a_aaaa_bbbb_cccc);
 
-fn outbox(outcome: &PaymentOutcome) -> Encoded {
-    let message = outcome.to_message();
-    encode_outbox(EVENT_ID, message.event_type, &message.key, &message.value, &envelope())
-}
-
 /// Every kind of record that our own code writes, by the name of its golden file.
 pub fn all() -> Vec<(&'static str, Encoded)> {
     let (key, envelope) = (log_key(), envelope());
     let mut all = coupon_records(&key, &envelope);
     all.push(("order-placed", encode_order_placed(&order(), &envelope)));
-    all.extend(payment_outcomes().iter().map(|(name, outcome)| (*name, outbox(outcome))));
+    all.extend(payment_outcomes().iter().map(|(name, outcome)| (*name, encode_payment_outcome(EVENT_ID, outcome, &envelope))));
     all
 }
 
