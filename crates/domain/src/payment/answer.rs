@@ -6,7 +6,8 @@ use super::{Money, PgReference};
 use crate::{clock::Timestamp, secret::Secret};
 
 /// The gateway's answer to "what became of this payment?". That it could not be asked is an error of the port, not an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PgAnswer {
     /// It knows the payment.
     Found(PgPayment),
@@ -15,7 +16,7 @@ pub enum PgAnswer {
 }
 
 /// A payment as the gateway sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PgPayment {
     /// What its status means.
     pub state: PgState,
@@ -23,6 +24,8 @@ pub struct PgPayment {
     pub status: String,
     /// The gateway's id of the money movement (Toss' payment key, Stripe's latest charge).
     pub transaction_id: Option<String>,
+    /// When the money was taken, by the gateway's clock, if it says.
+    pub paid_at: Option<Timestamp>,
     /// Money that was taken, ever.
     pub captured: Money,
     /// Money that was given back for certain.
@@ -64,7 +67,7 @@ pub enum PgState {
 }
 
 /// A refund as the gateway sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PgRefund {
     /// The gateway's id of it.
     pub id: String,
@@ -72,6 +75,8 @@ pub struct PgRefund {
     pub key: Option<String>,
     /// How much.
     pub amount: Money,
+    /// When it was made, by the gateway's clock, if it says.
+    pub at: Option<Timestamp>,
     /// How far it is.
     pub state: PgRefundState,
 }
