@@ -100,6 +100,20 @@ words! {
     }
 }
 
+impl RefundState {
+    /// Whether a refund may go there. The schema refuses the other moves.
+    #[must_use]
+    pub const fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Requested => matches!(next, Self::Sending | Self::Accepted | Self::Manual | Self::Confirmed),
+            Self::Sending => matches!(next, Self::Requested | Self::Accepted | Self::Manual | Self::Confirmed),
+            Self::Accepted => matches!(next, Self::Requested | Self::Manual | Self::Confirmed),
+            Self::Manual => matches!(next, Self::Requested | Self::Accepted | Self::Confirmed),
+            Self::Confirmed => matches!(next, Self::Requested | Self::Manual),
+        }
+    }
+}
+
 words! {
     /// Why money goes back. Stable codes: they are in rows, events and log lines.
     RefundReason {

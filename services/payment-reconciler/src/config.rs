@@ -1,0 +1,70 @@
+//! Settings: defaults, then a file, then the environment (`PAYMENT_RECONCILER__RUN__INTERVAL_MS=…`).
+
+use kafka_io::KafkaSettings;
+use postgres_io::PostgresSettings;
+use serde::{Deserialize, Serialize};
+use service_kit::{
+    settings::{Fault, Validate},
+    telemetry::TelemetrySettings,
+};
+
+/// Prefix of the environment variables.
+pub const PREFIX: &str = "PAYMENT_RECONCILER";
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Health, metrics and the HTTP interface.
+    pub http: HttpSettings,
+    /// Kafka, as all services reach it.
+    pub kafka: KafkaSettings,
+    /// PostgreSQL.
+    pub postgres: PostgresSettings,
+    /// Logs and traces.
+    pub telemetry: TelemetrySettings,
+    /// The end of the process.
+    pub shutdown: ShutdownSettings,
+}
+
+/// Health, metrics and the HTTP interface.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// Address and port to listen on.
+    pub listen: String,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8097".to_owned() }
+    }
+}
+
+/// The end of the process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShutdownSettings {
+    /// From SIGTERM to the exit, at most.
+    pub grace_ms: u64,
+}
+
+impl Default for ShutdownSettings {
+    fn default() -> Self {
+        Self { grace_ms: 20_000 }
+    }
+}
+
+impl Validate for Settings {
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.http.listen.parse::<std::net::SocketAddr>().is_err() {
+            faults.push(Fault::new("http.listen", "is not an address and port", "give one such as 0.0.0.0:8097"));
+        }
+        if self.shutdown.grace_ms < 100 {
+            faults.push(Fault::new("shutdown.grace_ms", "is too short", "give at least 100"));
+        }
+        faults.extend(self.telemetry.faults());
+        faults
+    }
+}

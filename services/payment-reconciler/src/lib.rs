@@ -1,0 +1,9 @@
+//! Settles stale orders against the payment gateways: asks what became of each payment, completes or fails its order, and gives back
+//! what must not be kept.
+
+pub mod config;
+pub mod error;
+pub mod service;
+
+pub use config::{PREFIX, Settings};
+pub use service::run;

@@ -1,0 +1,5 @@
+//! The payment line against real PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, missing_docs)]
+
+mod database;
+mod guards;
