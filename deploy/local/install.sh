@@ -57,6 +57,25 @@ if [ "${STACK:-}" != docker ] && [ ! -e "$local_dir/kafka/libs/kafka_2.13-4.1.0.
   mv "$local_dir/kafka/libs.part" "$local_dir/kafka/libs"
 fi
 
+# --- Toxiproxy -------------------------------------------------------------------------------------------------------
+# Cuts and slows links in tests of crates/stack and in the fault drill. Debian has no package of it, and its Go is too old to build it.
+toxiproxy_version=v2.12.0
+toxiproxy="$local_dir/tools/bin/toxiproxy-server"
+if [ "$("$toxiproxy" -version 2>/dev/null | grep -o '[0-9.]*$')" != "${toxiproxy_version#v}" ]; then
+  go_minor=$(go env GOVERSION 2>/dev/null | sed -nE 's/^go1\.([0-9]+).*/\1/p' || true)
+  if [ "${go_minor:-0}" -ge 21 ]; then
+    say "Toxiproxy $toxiproxy_version (cuts and slows links in tests, by go install; about a minute)"
+    mkdir -p "$local_dir/tools/bin" "$local_dir/tools/go-part"
+    GOBIN="$local_dir/tools/go-part" go install -ldflags "-X github.com/Shopify/toxiproxy/v2.Version=${toxiproxy_version#v}" \
+      "github.com/Shopify/toxiproxy/v2/cmd/server@$toxiproxy_version"
+    mv "$local_dir/tools/go-part/server" "$toxiproxy"
+    rmdir "$local_dir/tools/go-part"
+  else
+    printf '%s\n' 'warning: Toxiproxy is not installed, because Go 1.21 or newer is missing (https://go.dev/dl).' \
+      '  Everything runs without it, but the tests of links fail, and the fault drill cannot cut or slow them.' >&2
+  fi
+fi
+
 # --- buf ------------------------------------------------------------------------------------------------------------
 buf_version=1.75.0
 if [ "$("$local_dir/tools/bin/buf" --version 2>/dev/null)" != "$buf_version" ]; then

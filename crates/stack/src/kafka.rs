@@ -19,6 +19,15 @@ use crate::{
 /// How long it may take to start or stop.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// A further listener, whose clients are told another address: that of a proxy which passes on to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// The broker listens here.
+    pub port: u16,
+    /// Clients that come by it are sent here.
+    pub advertised_port: u16,
+}
+
 /// A broker with one copy of everything.
 #[derive(Debug)]
 pub struct Kafka {
@@ -34,8 +43,22 @@ impl Kafka {
     /// # Errors
     /// Java or the jars are missing, or it does not come up; the error shows its log.
     pub fn start(folder: &Path, port: u16, controller_port: u16, lifetime: Lifetime) -> Result<Self> {
+        Self::start_behind(folder, port, controller_port, &[], lifetime)
+    }
+
+    /// [`Self::start`], with further listeners behind proxies. Clients of `port` itself stay in direct contact.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_behind(
+        folder: &Path,
+        port: u16,
+        controller_port: u16,
+        listeners: &[Listener],
+        lifetime: Lifetime,
+    ) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        fs::write(folder.join("server.properties"), properties(folder, port, controller_port))?;
+        fs::write(folder.join("server.properties"), properties(folder, port, controller_port, listeners))?;
         if !folder.join("data/meta.properties").is_file() {
             format(folder)?;
         }
@@ -90,14 +113,21 @@ pub fn tool(class: &str) -> Result<Command> {
     Ok(command)
 }
 
-fn properties(folder: &Path, port: u16, controller_port: u16) -> String {
+fn properties(folder: &Path, port: u16, controller_port: u16, listeners: &[Listener]) -> String {
     let data = folder.join("data");
+    let each = |text: fn(usize, &Listener) -> String| -> String {
+        listeners.iter().enumerate().map(|(index, listener)| text(index, listener)).collect()
+    };
+    let listening = each(|index, listener| format!(",LINK{index}://127.0.0.1:{}", listener.port));
+    let advertised = each(|index, listener| format!(",LINK{index}://127.0.0.1:{}", listener.advertised_port));
+    let protocols = each(|index, _| format!(",LINK{index}:PLAINTEXT"));
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listening}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={}

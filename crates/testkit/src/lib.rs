@@ -20,6 +20,6 @@ mod world;
 pub use clock::FakeClock;
 pub use folder::TestFolder;
 pub use log::{ENVELOPE, LOG_SECRET, log_key, read_all};
-pub use servers::{PrivateKafka, PrivatePostgres, PrivateRedis, kafka_brokers, postgres, redis_url};
+pub use servers::{PrivateKafka, PrivatePostgres, PrivateRedis, PrivateToxiproxy, kafka_brokers, postgres, redis_url};
 pub use wait::{eventually, eventually_some, show_logs};
 pub use world::{World, create_payment_topics, create_topics, kafka_settings, unique};

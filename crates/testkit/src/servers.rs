@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
-use stack::{Kafka, Lifetime, Postgres, Redis, ports, postgres::Durability};
+use stack::{Kafka, Lifetime, Postgres, Redis, Toxiproxy, kafka::Listener, ports, postgres::Durability, toxiproxy::Link};
 
 use crate::folder::TestFolder;
 
@@ -53,6 +53,12 @@ private_server!(
     Redis
 );
 
+private_server!(
+    /// A Toxiproxy of its own: its links are as this test needs them.
+    PrivateToxiproxy,
+    Toxiproxy
+);
+
 /// Starts a server on a free port. Between finding a port and listening on it somebody else may take it, so a failed
 /// start is tried again on another.
 fn start<T>(name: &str, mut attempt: impl FnMut(&TestFolder) -> Result<T, String>) -> (T, TestFolder) {
@@ -82,6 +88,49 @@ impl PrivateKafka {
             Kafka::start(folder.path(), free_port(), free_port(), Lifetime::Owned).map_err(|error| format!("{error:#}"))
         });
         Self { server, _folder: folder }
+    }
+}
+
+impl PrivateKafka {
+    /// Starts it with a listener behind a link of `toxiproxy`. Its own address stays in direct contact.
+    ///
+    /// # Panics
+    /// It does not come up.
+    #[must_use]
+    pub fn start_behind(toxiproxy: &Toxiproxy) -> (Self, Link) {
+        let mut link = None;
+        let (server, folder) = start("kafka", |folder| {
+            let listener = Listener { port: free_port(), advertised_port: free_port() };
+            let name = format!("kafka-{}", listener.advertised_port);
+            let made = toxiproxy.link(&name, listener.advertised_port, listener.port).map_err(|error| format!("{error:#}"))?;
+            link = Some(made);
+            Kafka::start_behind(folder.path(), free_port(), free_port(), &[listener], Lifetime::Owned)
+                .map_err(|error| format!("{error:#}"))
+        });
+        (Self { server, _folder: folder }, link.expect("the link of the broker that came up"))
+    }
+}
+
+impl PrivateToxiproxy {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// It is not installed or does not come up.
+    #[must_use]
+    pub fn start() -> Self {
+        let (server, folder) = start("toxiproxy", |folder| {
+            Toxiproxy::start(folder.path(), free_port(), Lifetime::Owned).map_err(|error| format!("{error:#}"))
+        });
+        Self { server, _folder: folder }
+    }
+
+    /// A link to a server on `upstream`.
+    ///
+    /// # Panics
+    /// The link cannot be made.
+    #[must_use]
+    pub fn link_to(&self, name: &str, upstream: u16) -> Link {
+        self.link(name, free_port(), upstream).expect("a link")
     }
 }
 

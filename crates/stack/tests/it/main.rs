@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod local;
+mod toxiproxy;
 
 use std::{
     io::{Read, Write},
