@@ -107,7 +107,7 @@ pub async fn create(client: &LogClient, plans: &[TopicPlan]) -> Result<Vec<(Stri
         let results = client.admin.create_topics([&topic], &options).await.map_err(KafkaIoError::client("create topic"))?;
         let change = match results.into_iter().next() {
             Some(Ok(_)) => TopicChange::Created,
-            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => grow(client, plan, &options).await?,
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => grow(client, &plan.name, plan.partitions).await?,
             Some(Err((_, code))) => {
                 return Err(KafkaIoError::Client { what: "create topic", source: KafkaError::AdminOp(code) });
             }
@@ -118,16 +118,21 @@ pub async fn create(client: &LogClient, plans: &[TopicPlan]) -> Result<Vec<(Stri
     Ok(changes)
 }
 
-async fn grow(client: &LogClient, plan: &TopicPlan, options: &AdminOptions) -> Result<TopicChange, KafkaIoError> {
-    let from = client.partition_count(&plan.name).await?;
-    let Some(wanted) = usize::try_from(plan.partitions).ok().filter(|_| plan.partitions > from) else {
+/// Adds partitions to a topic until it has `partitions`. Harmless when it has as many already.
+///
+/// # Errors
+/// The topic is not there, the broker refuses, or none answers.
+pub async fn grow(client: &LogClient, topic: &str, partitions: i32) -> Result<TopicChange, KafkaIoError> {
+    let options = AdminOptions::new().operation_timeout(Some(client.timeout)).request_timeout(Some(client.timeout));
+    let from = client.partition_count(topic).await?;
+    let Some(wanted) = usize::try_from(partitions).ok().filter(|_| partitions > from) else {
         return Ok(TopicChange::Unchanged { partitions: from });
     };
-    let more = NewPartitions::new(&plan.name, wanted);
-    let results = client.admin.create_partitions([&more], options).await.map_err(KafkaIoError::client("add partitions"))?;
+    let more = NewPartitions::new(topic, wanted);
+    let results = client.admin.create_partitions([&more], &options).await.map_err(KafkaIoError::client("add partitions"))?;
     match results.into_iter().next() {
         Some(Err((_, code))) => Err(KafkaIoError::Client { what: "add partitions", source: KafkaError::AdminOp(code) }),
-        _ => Ok(TopicChange::Grown { from, to: plan.partitions }),
+        _ => Ok(TopicChange::Grown { from, to: partitions }),
     }
 }
 
