@@ -34,7 +34,7 @@ pub use limits::{
 pub use outcome::{OutcomeError, OutcomeEvent, decode_outcome, encode_issued, encode_outcome, encode_rejected, outcome_event_id};
 pub use partition::{murmur2, partition_of};
 pub use record::{HeaderIter, HeaderSpan, Headers, RawRecord, RecordBatch};
-pub use relay::{Cause, dead_letter, forwarded, origin_of};
+pub use relay::{Cause, dead_letter, dead_letter_without_value, forwarded, origin_of};
 pub use trace::TraceParent;
 
 /// The messages as prost generates them. They stay at the edge: services speak `domain` types.

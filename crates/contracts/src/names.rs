@@ -43,6 +43,8 @@ pub const PLACE: &str = "trueup-place";
 pub const CAUSE: &str = "trueup-cause";
 /// On a dead letter: the cause in words.
 pub const CAUSE_DETAIL: &str = "trueup-cause-detail";
+/// How many bytes the value had of a record that was too large for the dead letter topic, and went there without it.
+pub const VALUE_BYTES: &str = "trueup-value-bytes";
 
 /// Value of [`CE_SPECVERSION`].
 pub const SPECVERSION: &str = "1.0";

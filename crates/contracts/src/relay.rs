@@ -9,6 +9,11 @@ use domain::{coupon::Place, ids::RequestId};
 
 use crate::{encoded::Encoded, limits::DETAIL_CHARS_MAX, names, record::RawRecord};
 
+/// A key or header that is longer is left out of a dead letter without its value.
+const KEPT_BYTES_MAX: usize = 256;
+/// Headers of a dead letter without its value.
+const KEPT_HEADERS_MAX: usize = 32;
+
 /// Why a record could not be used. The codes are wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
@@ -123,6 +128,21 @@ pub fn dead_letter(raw: &RawRecord<'_>, cause: Cause, detail: &str) -> Encoded {
     copy.push_text(names::PLACE, &raw.place().to_string());
     copy.push_text(names::ORIGIN, &origin_of(raw).to_string());
     copy
+}
+
+/// The dead letter of a record that no topic takes a whole copy of: without its value and its long headers, but with the key as far as
+/// an id may reach, and the place where the record itself stands.
+#[must_use]
+pub fn dead_letter_without_value(raw: &RawRecord<'_>, cause: Cause, detail: &str) -> Encoded {
+    let key = raw.key.filter(|key| key.len() <= KEPT_BYTES_MAX);
+    let mut short = Encoded::new(key, None, KEPT_HEADERS_MAX);
+    let kept = raw.headers.iter().filter(|(name, value)| name.len() + value.map_or(0, <[u8]>::len) <= KEPT_BYTES_MAX);
+    for (name, value) in kept.take(KEPT_HEADERS_MAX) {
+        short.push_header(name, value);
+    }
+    let mut letter = dead_letter(&short.at(raw.partition, raw.offset, raw.timestamp_ms), cause, detail);
+    letter.push_text(names::VALUE_BYTES, &raw.value.map_or(0, <[u8]>::len).to_string());
+    letter
 }
 
 /// A detail that fits a header and a log line: bounded, and without control characters.

@@ -111,6 +111,7 @@ impl DeliveryContext {
         let reason = error.to_string();
         match persistence {
             Persistence::No if code == Some(RDKafkaErrorCode::Fatal) => PublishError::Fatal(reason),
+            Persistence::No if code == Some(RDKafkaErrorCode::MessageSizeTooLarge) => PublishError::TooLarge(reason),
             Persistence::No => PublishError::Refused(reason),
             // An error about a persisted record should not exist; claiming less than is known is the safe side.
             Persistence::Possibly | Persistence::Yes => PublishError::Unknown(reason),

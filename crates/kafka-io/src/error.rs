@@ -96,6 +96,9 @@ pub enum PublishError {
     /// It did not reach a broker and never will: whatever was reserved for it can be released.
     #[error("refused before it could reach a broker: {0}")]
     Refused(String),
+    /// It did not reach a log and never will: the client, the broker or the topic takes no record of this size.
+    #[error("refused for its size: {0}")]
+    TooLarge(String),
     /// It may or may not be in the log: nothing that depends on it may be undone.
     #[error("it is not known whether the broker has it: {0}")]
     Unknown(String),
@@ -111,11 +114,12 @@ impl PublishError {
         matches!(self, Self::Unknown(_))
     }
 
-    /// A short name for metrics: `refused`, `unknown`, `fatal`.
+    /// A short name for metrics: `refused`, `too_large`, `unknown`, `fatal`.
     #[must_use]
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Refused(_) => "refused",
+            Self::TooLarge(_) => "too_large",
             Self::Unknown(_) => "unknown",
             Self::Fatal(_) => "fatal",
         }

@@ -63,14 +63,15 @@ impl CommandProducer {
     /// Queues a record; never blocks. With no partition, the key is hashed as Java's client does.
     ///
     /// # Errors
-    /// [`PublishError::Refused`] at once if the queue is full, the record too large or the partition unknown;
-    /// [`PublishError::Fatal`] if this producer cannot go on. What happens later is in the [`Delivery`].
+    /// At once [`PublishError::Refused`] if the queue is full or the partition unknown, [`PublishError::TooLarge`] for a record that
+    /// no request could carry, and [`PublishError::Fatal`] if this producer cannot go on. What happens later is in the [`Delivery`].
     pub fn publish(&self, topic: &str, partition: Option<i32>, record: &Encoded) -> Result<Delivery, PublishError> {
         let topic = CString::new(topic).map_err(|_| PublishError::Refused("the topic's name contains a NUL".to_owned()))?;
         let slot = Arc::new(Slot::default());
         let client = self.inner.client().native_ptr();
         match ffi::produce(client, &topic, partition.unwrap_or(-1), record, Arc::clone(&slot)) {
             Ok(()) => Ok(Delivery { slot }),
+            Err((code @ RDKafkaErrorCode::MessageSizeTooLarge, _)) => Err(PublishError::TooLarge(code.to_string())),
             Err((RDKafkaErrorCode::Fatal, _)) => Err(PublishError::Fatal(self.fatal_reason())),
             Err((code, _)) => Err(PublishError::Refused(code.to_string())),
         }
@@ -118,6 +119,14 @@ impl CommandProducer {
     /// The topic is not there, or no broker answers.
     pub async fn partition_count(&self, topic: &str) -> Result<i32, KafkaIoError> {
         self.ask(topic, |inner, topic, timeout| client::partition_count(inner.client(), topic, timeout)).await
+    }
+
+    /// Asks the brokers for a topic at once. One that was not there is not looked for again by the client for minutes. What the brokers
+    /// say is of no interest here: the next publish finds out.
+    pub async fn look_for(&self, topic: &str) {
+        if let Err(error) = self.partition_count(topic).await {
+            tracing::debug!(topic, %error, "looking for a topic");
+        }
     }
 
     /// Which log the topic's offsets belong to.

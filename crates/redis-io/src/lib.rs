@@ -15,6 +15,7 @@
 mod connection;
 mod error;
 mod gate;
+mod inspect;
 pub mod keys;
 mod maintain;
 mod reply;
@@ -23,5 +24,6 @@ mod settings;
 
 pub use error::{ErrorKind, GateError};
 pub use gate::{Gate, GateRules, RESERVE_MEMBERS_MAX, Reserve, SETTLE_ITEMS_MAX, Settle, SettleItem, SettleKind};
+pub use inspect::Held;
 pub use maintain::{GateState, GateStatus, LOAD_MEMBERS_MAX, LoadToken, PENDING_PAGE_MAX, PendingReservation};
 pub use settings::RedisSettings;

@@ -322,7 +322,8 @@ pub enum DeadLettersCommand {
   trueup dead-letters replay 3@1042
   trueup dead-letters replay 3@1042 --member user-1234 --coupon coupon-2024
 
-The new request's id follows from the dead letter's place, the coupon and the member: replaying twice is harmless. It takes its place at the end of the log.")]
+The new request's id follows from the dead letter's place, the coupon and the member: replaying twice is harmless. It takes its place at the end of the log, \
+so the seat may be gone by now: the outcome is told, and the exit status is 1 if it is a refusal.")]
     Replay {
         /// Its place in the log, as `partition@offset`.
         place: PlaceArg,
@@ -332,6 +333,9 @@ The new request's id follows from the dead letter's place, the coupon and the me
         /// The member, where the record names none that is usable.
         #[arg(long)]
         member: Option<String>,
+        /// How long to wait for the new request's outcome, in milliseconds; 0 does not wait.
+        #[arg(long, default_value_t = 10_000)]
+        wait_ms: u64,
     },
 }
 

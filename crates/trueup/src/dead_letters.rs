@@ -11,6 +11,7 @@ use domain::{
 };
 use kafka_io::{CommandProducer, ProducerSettings};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::{
     cli::DeadLettersCommand,
@@ -23,6 +24,8 @@ use crate::{
 
 /// How long a replay waits for what is still on its way.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the outcome of a replay is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// `ce_source` of what this command appends.
 const SOURCE: &str = "/trueup/operator";
 
@@ -36,8 +39,9 @@ pub async fn run(settings: &Settings, command: &DeadLettersCommand, json: bool) 
             list(settings, coupon.as_deref(), cause.as_deref(), *limit, json).await
         }
         DeadLettersCommand::Show { place } => show(settings, place.0, json).await,
-        DeadLettersCommand::Replay { place, coupon, member } => {
-            replay(settings, place.0, coupon.as_deref(), member.as_deref(), json).await
+        DeadLettersCommand::Replay { place, coupon, member, wait_ms } => {
+            let wait = Duration::from_millis(*wait_ms);
+            replay(settings, place.0, coupon.as_deref(), member.as_deref(), wait, json).await
         }
     }
 }
@@ -123,7 +127,14 @@ async fn show(settings: &Settings, place: Place, json: bool) -> anyhow::Result<E
     Ok(Exit::Done)
 }
 
-async fn replay(settings: &Settings, place: Place, code: Option<&str>, member: Option<&str>, json: bool) -> anyhow::Result<Exit> {
+async fn replay(
+    settings: &Settings,
+    place: Place,
+    code: Option<&str>,
+    member: Option<&str>,
+    wait: Duration,
+    json: bool,
+) -> anyhow::Result<Exit> {
     let found = find(settings, place).await?;
     let wish = match readable_wish(settings, &found, place).await? {
         Ok(wish) => wish,
@@ -157,17 +168,56 @@ async fn replay(settings: &Settings, place: Place, code: Option<&str>, member: O
     let appended = appended.with_context(|| {
         format!("{}: the replay may or may not be in the log; replaying again is safe", settings.kafka_hint())
     })?;
+    let row = outcome(&mut pg::connection(&db, settings).await?, &wish.coupon, id, wait).await?;
     let report = json!({
         "replayed": place.to_string(), "requestId": id, "replayOf": wish.old, "coupon": wish.coupon, "member": wish.member,
-        "place": appended.to_string(), "traceId": trace.trace_id_hex(),
+        "place": appended.to_string(), "traceId": trace.trace_id_hex(), "outcome": row.as_ref().map_or("pending", |row| &row.outcome),
+        "sequence": row.as_ref().and_then(|row| row.sequence), "issuedRequestId": row.as_ref().and_then(|row| row.issued_request_id),
     });
     if json {
         output::print_json(&report)?;
     } else {
         print!("{}", output::fields(&report));
+        println!("  {}", in_words(row.as_ref(), wish.old));
         println!("  look at it with: trueup explain {id} --coupon {}", wish.coupon);
     }
-    Ok(Exit::Done)
+    Ok(if row.is_some_and(|row| row.outcome != "issued") { Exit::Difference } else { Exit::Done })
+}
+
+/// The ledger's row of the replay, if it is decided within `wait`.
+async fn outcome(
+    connection: &mut pg::Connection,
+    code: &CouponCode,
+    id: RequestId,
+    wait: Duration,
+) -> anyhow::Result<Option<pg::LedgerRow>> {
+    let deadline = Instant::now() + wait;
+    loop {
+        let row = pg::ledger_by_ids(connection, &[code.to_string()], &[id.uuid()]).await?.pop();
+        if row.is_some() || Instant::now() >= deadline {
+            return Ok(row);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What became of a replay, for people.
+fn in_words(row: Option<&pg::LedgerRow>, old: Option<RequestId>) -> String {
+    let Some(row) = row else { return "it is in the log and not decided yet".to_owned() };
+    match row.outcome.as_str() {
+        "issued" => format!("issued as number {}", row.sequence.unwrap_or_default()),
+        "duplicate" if row.issued_request_id.map(RequestId::from_uuid) == old && old.is_some() => {
+            "refused, duplicate: the original itself was issued; there is nothing to repair".to_owned()
+        }
+        "duplicate" => {
+            let issued = row.issued_request_id.map_or_else(|| "another request".to_owned(), |id| id.to_string());
+            format!("refused, duplicate: the member holds the coupon by {issued}")
+        }
+        "sold_out" => {
+            "refused, sold_out: the seats went to others meanwhile; raising the total gives him a new chance".to_owned()
+        }
+        other => format!("refused, {other}: so the rules are at its place in the log"),
+    }
 }
 
 fn refused(why: &str, json: bool) -> anyhow::Result<Exit> {

@@ -2,13 +2,12 @@
 
 use anyhow::Context;
 use contracts::{Decoded, decode, names};
-use deadpool_redis::redis;
 use domain::{
     coupon::{Body, LogIncarnation},
     ids::{CouponCode, RequestId},
 };
 use kafka_io::{LogClient, LogReader};
-use redis_io::{Gate, keys};
+use redis_io::{Gate, Held};
 use serde::Serialize;
 
 use crate::{
@@ -214,11 +213,8 @@ async fn ask_gate(settings: &Settings, code: &CouponCode, member: &str, told: i6
     if status.state.is_cold() {
         return Ok(format!("{} (queued coupons need none)", status.state.as_str()));
     }
-    let client = redis::Client::open(settings.redis.url.expose())?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    let is_member: bool = redis::cmd("SISMEMBER").arg(keys::issued(code)).arg(member).query_async(&mut connection).await?;
-    let pending: Option<String> = redis::cmd("HGET").arg(keys::pending(code)).arg(member).query_async(&mut connection).await?;
-    let holds = match (is_member, &pending) {
+    let Held { is_member, pending } = gate.held(code, member).await?;
+    let holds = match (is_member, pending) {
         (true, Some(id)) => format!("holds the member's seat, pending by {id}"),
         (true, None) => "holds the member as issued".to_owned(),
         (false, Some(id)) => format!("has a pending reservation {id} without a seat"),

@@ -1,7 +1,8 @@
-//! Works off a backlog on one partition with a release binary beside it, and holds the time against a COPY of the same rows.
+//! Works off a backlog with a release binary beside it, and holds the time against a COPY of the same rows.
 //!
-//! `cargo build --release -p issue-consumer && cargo run --release -p issue-consumer --example backlog -- 300000 300000`
-//! (requests, seats). It starts servers of its own. `make bench` is the measurement; this is for looking into one part of it.
+//! `cargo build --release -p issue-consumer && cargo run --release -p issue-consumer --example backlog -- 300000 300000 6`
+//! (requests and seats in all, busy partitions). It starts servers of its own. `make bench` is the measurement; this is for looking into
+//! one part of it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,7 +20,7 @@ use domain::{
     coupon::{Admission, Define, Request},
     ids::{CommandId, CouponCode, MemberId, RequestId},
 };
-use kafka_io::{CommandProducer, ProducerSettings, PublishError};
+use kafka_io::{CommandProducer, Delivery, ProducerSettings, PublishError};
 use redis_io::{Gate, GateRules, LoadToken, RedisSettings};
 use stack::{Kafka, Lifetime, Postgres, Redis, ServiceProcess, ports, postgres::Durability};
 use testkit::{ENVELOPE, LOG_SECRET, TestFolder, create_topics, kafka_settings, log_key};
@@ -31,59 +32,26 @@ const LEDGER: &str = "coupon_code, request_id, member_id, partition, log_offset,
 async fn main() {
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u32>().expect("a number"));
     let (requests, seats) = (arguments.next().unwrap_or(300_000), arguments.next().unwrap_or(300_000));
+    let partitions = i32::try_from(arguments.next().unwrap_or(1)).expect("few partitions");
     let folder = TestFolder::new("backlog");
     let start = |name: &str| folder.path().join(name);
     let postgres = Postgres::start(&start("postgres"), ports::free().unwrap(), Durability::Full, Lifetime::Owned).unwrap();
     let redis = Redis::start(&start("redis"), ports::free().unwrap(), Lifetime::Owned).unwrap();
     let kafka = Kafka::start(&start("kafka"), ports::free().unwrap(), ports::free().unwrap(), Lifetime::Owned).unwrap();
     let settings = kafka_settings(&kafka.brokers(), "backlog");
-    create_topics(&settings, 1).await;
+    create_topics(&settings, partitions).await;
     let database = postgres_io::PostgresSettings { url: postgres.url().into(), ..postgres_io::PostgresSettings::default() };
     postgres_io::migrate(&database).await.expect("migrations");
     let (sql, connection) = tokio_postgres::connect(&postgres.url(), tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
 
-    let code = CouponCode::new("backlog").unwrap();
-    let producer = CommandProducer::new(&settings, &ProducerSettings::default()).unwrap();
-    let define = Define {
-        id: CommandId::fresh(&SystemClock),
-        coupon: code.clone(),
-        actor: "backlog".to_owned(),
-        name: "Backlog".to_owned(),
-        admission: Admission::Reserved,
-        total: i64::from(seats),
-        opens_at: None,
-        closes_at: None,
-    };
-    let topic = &settings.topics.created;
-    producer.publish(topic, Some(0), &encode_define(&define, &log_key(), &ENVELOPE)).unwrap().await.unwrap();
-    let mut last = None;
-    for n in 0..requests {
-        let member = MemberId::new(format!("member-{n}")).unwrap();
-        let request = Request { id: RequestId::fresh(&SystemClock), coupon: code.clone(), member, admitted: false };
-        let record = encode_request(&request, None, &log_key(), &ENVELOPE);
-        last = Some(loop {
-            match producer.publish(topic, Some(0), &record) {
-                Ok(delivery) => break delivery,
-                Err(PublishError::Refused(_)) => tokio::time::sleep(std::time::Duration::from_millis(2)).await,
-                Err(error) => panic!("{error}"),
-            }
-        });
-    }
-    let end = last.unwrap().await.unwrap().offset + 1;
+    let codes: Vec<CouponCode> = (0..partitions).map(|n| CouponCode::new(format!("backlog-{n}")).unwrap()).collect();
+    let share = i64::from(seats) / i64::from(partitions);
+    let ends = fill(&settings, &codes, requests, share).await;
     let gate = Gate::connect(&RedisSettings { url: redis.url().into(), ..RedisSettings::default() }).await.unwrap();
-    let token = LoadToken::new(CommandId::fresh(&SystemClock).uuid());
-    let rules = GateRules {
-        total: i64::from(seats),
-        opens_at: None,
-        closes_at: None,
-        paused: false,
-        ended: false,
-        partition: 0,
-        rules_offset: 0,
-    };
-    assert!(gate.begin_load(&code, token).await.unwrap());
-    gate.open(&code, token, &rules, 0).await.unwrap().expect("it opens");
+    for (partition, code) in (0..).zip(&codes) {
+        open_gate(&gate, code, partition, share).await;
+    }
 
     let port = ports::free().unwrap();
     let topics = &settings.topics;
@@ -108,9 +76,10 @@ async fn main() {
     let mut consumer = ServiceProcess::spawn("issue-consumer", &binary, &environment, port, &log, Lifetime::Owned).unwrap();
     let pid = children().into_iter().find(|(_, pid)| !pids.iter().any(|(_, known)| known == pid)).expect("the consumer").1;
     let position = async |table: &str| -> i64 {
-        let query = format!("SELECT next_offset FROM {table} WHERE topic = $1 AND partition = 0");
-        sql.query_opt(&query, &[topic]).await.unwrap().map_or(0, |row| row.get(0))
+        let query = format!("SELECT coalesce(sum(next_offset), 0)::bigint FROM {table} WHERE topic = $1");
+        sql.query_one(&query, &[&topics.created]).await.unwrap().get(0)
     };
+    let end: i64 = ends.iter().sum();
     let mut first = None;
     let (mut decided_in, mut published_in) = (None, None);
     loop {
@@ -124,7 +93,7 @@ async fn main() {
             if position("publisher_position").await >= end {
                 published_in = published_in.or(took);
             }
-            if published_in.is_some() && gate.status(&code).await.unwrap().cursor.is_some_and(|cursor| cursor >= end) {
+            if published_in.is_some() && all_settled(&gate, &codes, &ends).await {
                 break;
             }
         }
@@ -154,6 +123,60 @@ async fn main() {
     }
     rates.sort_by(f64::total_cmp);
     println!("ratio {:.2}", ours / rates[1]);
+}
+
+/// Defines a coupon on each partition and asks for them in turn; the end of each partition.
+async fn fill(settings: &kafka_io::KafkaSettings, codes: &[CouponCode], requests: u32, seats: i64) -> Vec<i64> {
+    let producer = CommandProducer::new(settings, &ProducerSettings::default()).unwrap();
+    let topic = &settings.topics.created;
+    for (partition, code) in (0..).zip(codes) {
+        let define = Define {
+            id: CommandId::fresh(&SystemClock),
+            coupon: code.clone(),
+            actor: "backlog".to_owned(),
+            name: "Backlog".to_owned(),
+            admission: Admission::Reserved,
+            total: seats,
+            opens_at: None,
+            closes_at: None,
+        };
+        producer.publish(topic, Some(partition), &encode_define(&define, &log_key(), &ENVELOPE)).unwrap().await.unwrap();
+    }
+    let mut last: Vec<Option<Delivery>> = codes.iter().map(|_| None).collect();
+    for n in 0..requests {
+        let (at, partition) = (n as usize % codes.len(), (n as usize % codes.len()) as i32);
+        let member = MemberId::new(format!("member-{n}")).unwrap();
+        let request = Request { id: RequestId::fresh(&SystemClock), coupon: codes[at].clone(), member, admitted: false };
+        let record = encode_request(&request, None, &log_key(), &ENVELOPE);
+        last[at] = Some(loop {
+            match producer.publish(topic, Some(partition), &record) {
+                Ok(delivery) => break delivery,
+                Err(PublishError::Refused(_)) => tokio::time::sleep(std::time::Duration::from_millis(2)).await,
+                Err(error) => panic!("{error}"),
+            }
+        });
+    }
+    let mut ends = Vec::new();
+    for delivery in last {
+        ends.push(delivery.unwrap().await.unwrap().offset + 1);
+    }
+    ends
+}
+
+async fn open_gate(gate: &Gate, code: &CouponCode, partition: i32, total: i64) {
+    let token = LoadToken::new(CommandId::fresh(&SystemClock).uuid());
+    let rules = GateRules { total, opens_at: None, closes_at: None, paused: false, ended: false, partition, rules_offset: 0 };
+    assert!(gate.begin_load(code, token).await.unwrap());
+    gate.open(code, token, &rules, 0).await.unwrap().expect("it opens");
+}
+
+async fn all_settled(gate: &Gate, codes: &[CouponCode], ends: &[i64]) -> bool {
+    for (code, end) in codes.iter().zip(ends) {
+        if gate.status(code).await.unwrap().cursor.is_none_or(|cursor| cursor < *end) {
+            return false;
+        }
+    }
+    true
 }
 
 /// COPY of the same rows into the same, empty table, in one transaction.

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     board::{Alarm, Board},
     config::Settings,
-    decider::{Decider, End, Exits},
+    decider::{Decider, End},
+    exits::Exits,
     feed::feed,
     hopper::Hopper,
     intake::Intake,
@@ -230,6 +231,7 @@ impl Coordinator {
         let decider = Decider {
             store: FoldStore::new(settings.postgres.clone(), identity, timeout, settings.fingerprints_max),
             exits: Exits {
+                partition,
                 producer: shared.producer.clone(),
                 created: topics.created.clone(),
                 dead_letter: topics.dead_letter.clone(),

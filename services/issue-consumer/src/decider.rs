@@ -2,16 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicI32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
 use contracts::partition_of;
-use domain::{coupon::Place, ids::CouponCode};
-use kafka_io::CommandProducer;
+use domain::ids::CouponCode;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -19,10 +15,11 @@ use crate::{
     batch::{Batch, Slice},
     board::{Alarm, Board, PartitionStatus},
     error::StoreError,
+    exits::{Exits, Passing},
     feed::{FeedSender, Fresh},
     hopper::Hopper,
     metric,
-    outgoing::{Outgoing, Way},
+    outgoing::{Delivered, Outgoing},
     retry::Retry,
     store::{Applied, Committed, FoldStore, Job, Mode},
     treatment::Treatment,
@@ -42,19 +39,6 @@ pub enum End {
     OutOfRange,
     /// A person has to look at it.
     Alarm(Alarm),
-}
-
-/// Where records go that leave the partition.
-#[derive(Clone)]
-pub struct Exits {
-    /// The producer.
-    pub producer: CommandProducer,
-    /// The log itself, for forwarded records.
-    pub created: String,
-    /// The dead letter topic.
-    pub dead_letter: String,
-    /// How many partitions the log has now.
-    pub partitions: Arc<AtomicI32>,
 }
 
 /// Decides one partition.
@@ -114,7 +98,7 @@ impl Decider {
     /// Decides a slice in one transaction; or puts its halves on the stack, if PostgreSQL refuses its data.
     async fn slice<'a>(&mut self, slice: Slice<'a>, mut treatment: Treatment, stack: &mut Stack<'a>) -> Result<(), End> {
         let started = Instant::now();
-        let mut delivered: BTreeMap<i64, Place> = BTreeMap::new();
+        let mut delivered: BTreeMap<i64, Delivered> = BTreeMap::new();
         let mut mode = if self.full_batches > 0 { Mode::Full } else { Mode::Optimistic };
         let mut perhaps_committed = false;
         let mut retry = Retry::new();
@@ -130,7 +114,7 @@ impl Decider {
                     self.commit(slice.to, *committed).await;
                     return Ok(());
                 }
-                Ok(Applied::Undelivered(missing)) => self.deliver(&slice, &missing, &mut delivered).await?,
+                Ok(Applied::Undelivered(missing)) => self.deliver(&slice, missing, &mut delivered).await?,
                 Err(StoreError::Moved { found: Some(found), .. }) if perhaps_committed && found == slice.to => {
                     tracing::info!(partition = self.status.partition, found, "the commit whose answer was lost had been done");
                     self.position = slice.to;
@@ -182,48 +166,13 @@ impl Decider {
     }
 
     /// Passes records on until all are acknowledged.
-    async fn deliver(&self, slice: &Slice<'_>, missing: &[Outgoing], done: &mut BTreeMap<i64, Place>) -> Result<(), End> {
+    async fn deliver(&self, slice: &Slice<'_>, missing: Vec<Outgoing>, done: &mut BTreeMap<i64, Delivered>) -> Result<(), End> {
         let mut retry = Retry::new();
-        let mut left: Vec<&Outgoing> = missing.iter().collect();
-        loop {
-            let mut failed = Vec::new();
-            let mut waiting = Vec::new();
-            let mut reason = String::new();
-            for out in left {
-                let Some(raw) = slice.batch().raw_at(out.offset) else { continue };
-                let (topic, partition) = match &out.way {
-                    Way::Partition(to) => (&self.exits.created, Some(*to)),
-                    // Beside the log's partition number, as far as the topic has it; the key alone may be missing or random.
-                    Way::DeadLetter { .. } => (&self.exits.dead_letter, None),
-                };
-                match self.exits.producer.publish(topic, partition, &out.encode(&raw)) {
-                    Ok(delivery) => waiting.push((out, delivery)),
-                    Err(error) => {
-                        reason = error.to_string();
-                        failed.push(out);
-                    }
-                }
-            }
-            for (out, delivery) in waiting {
-                match delivery.await {
-                    Ok(place) => {
-                        report(out, self.status.partition, place);
-                        service_kit::failpoint!("consumer.dead_letter.acknowledged", if matches!(out.way, Way::DeadLetter { .. }));
-                        service_kit::failpoint!("consumer.forward.acknowledged", if matches!(out.way, Way::Partition(_)));
-                        done.insert(out.offset, place);
-                    }
-                    Err(error) => {
-                        reason = error.to_string();
-                        failed.push(out);
-                    }
-                }
-            }
-            if failed.is_empty() {
-                return Ok(());
-            }
-            left = failed;
+        let mut passing = Passing::new(missing);
+        while let Err(reason) = self.exits.pass_on(slice, &mut passing, done).await {
             self.wait(&mut retry, "passing_on", &reason).await?;
         }
+        Ok(())
     }
 
     async fn wait(&self, retry: &mut Retry, stage: &'static str, error: &(dyn std::fmt::Display + Sync)) -> Result<(), End> {
@@ -231,20 +180,5 @@ impl Decider {
         tracing::warn!(partition = self.status.partition, stage, %error, "waiting; nothing is skipped");
         self.status.set_waits(true, self.board.now());
         if retry.wait(&self.cancel).await { Ok(()) } else { Err(End::Cancelled) }
-    }
-}
-
-fn report(out: &Outgoing, partition: i32, place: Place) {
-    let coupon = out.coupon.as_ref().map(CouponCode::as_str);
-    match &out.way {
-        Way::Partition(to) => {
-            metric::passed_on("forwarded");
-            tracing::debug!(partition, offset = out.offset, to, coupon, "forwarded");
-        }
-        Way::DeadLetter { cause, detail } => {
-            metric::passed_on(cause.as_str());
-            let request = out.request.map(|id| id.to_string());
-            tracing::warn!(partition, offset = out.offset, cause = cause.as_str(), detail, coupon, request, %place, "dead letter");
-        }
     }
 }

@@ -8,6 +8,7 @@ pub mod coordinator;
 pub mod copy_rows;
 pub mod decider;
 pub mod error;
+pub mod exits;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
 pub mod feed;

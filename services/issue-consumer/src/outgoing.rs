@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::{Cause, Encoded, RawRecord, dead_letter, forwarded};
+use contracts::{Cause, Encoded, RawRecord, dead_letter, dead_letter_without_value, forwarded};
 use domain::{
     coupon::{Body, Decisions, Place},
     ids::{CouponCode, RequestId},
@@ -40,7 +40,39 @@ pub enum Way {
     },
 }
 
+/// A record that was passed on, and acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// Where its copy stands.
+    pub place: Place,
+    /// It could not be forwarded for its size, and became a dead letter for this reason.
+    pub too_large: Option<String>,
+}
+
 impl Outgoing {
+    /// What goes to the dead letter topic when no topic takes a copy of this size, and why, if the record was to be forwarded: a letter
+    /// without the value. A request of a gateway is never as large, so that nobody was promised anything.
+    #[must_use]
+    pub fn too_large(self, reason: &str) -> (Self, Option<String>) {
+        match self.way {
+            Way::Partition(to) => {
+                let detail = shortened(&format!("too large to be forwarded to partition {to}: {reason}"));
+                let way = Way::DeadLetter { cause: Cause::TooLarge, detail: detail.clone() };
+                (Self { way, ..self }, Some(detail))
+            }
+            Way::DeadLetter { .. } => (self, None),
+        }
+    }
+
+    /// The dead letter without the value; a record to be forwarded stays whole.
+    #[must_use]
+    pub fn encode_without_value(&self, raw: &RawRecord<'_>) -> Encoded {
+        match &self.way {
+            Way::Partition(_) => self.encode(raw),
+            Way::DeadLetter { cause, detail } => dead_letter_without_value(raw, *cause, detail),
+        }
+    }
+
     /// The record to publish.
     #[must_use]
     pub fn encode(&self, raw: &RawRecord<'_>) -> Encoded {
@@ -51,9 +83,13 @@ impl Outgoing {
     }
 
     /// The note of a dead letter that was acknowledged.
-    pub(crate) fn note(self, delivered: &BTreeMap<i64, Place>) -> Option<Note> {
-        let place = *delivered.get(&self.offset)?;
-        let Way::DeadLetter { cause, detail } = self.way else { return None };
+    pub(crate) fn note(self, delivered: &BTreeMap<i64, Delivered>) -> Option<Note> {
+        let Delivered { place, too_large } = delivered.get(&self.offset)?.clone();
+        let (cause, detail) = match (self.way, too_large) {
+            (Way::DeadLetter { cause, detail }, _) => (cause, detail),
+            (Way::Partition(_), Some(detail)) => (Cause::TooLarge, detail),
+            (Way::Partition(_), None) => return None,
+        };
         Some(Note { offset: self.offset, coupon: self.coupon, request: self.request, cause, detail, place })
     }
 }

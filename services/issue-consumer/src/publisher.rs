@@ -86,6 +86,8 @@ impl Publisher {
                     feed.fall_behind();
                     metric::retried("publishing");
                     tracing::warn!(partition = self.status.partition, cursor, reason, "announcing outcomes waits");
+                    self.producer.look_for(&self.issued).await;
+                    self.producer.look_for(&self.rejected).await;
                     if !retry.wait(&self.cancel).await {
                         break;
                     }

@@ -4,14 +4,14 @@
 //! reads the ledger from there. Deciding never waits for it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use domain::{
     coupon::{Admission, Coupon, NewRow, Outcome, Refusal},
-    ids::CouponCode,
+    ids::{CouponCode, MemberId, RequestId},
 };
 use redis_io::{Gate, GateRules, Settle, SettleItem, SettleKind};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -187,6 +187,7 @@ impl Settler {
 
     /// Settles rows in `[cursor, to)` in as many calls as they need.
     async fn settle(&self, coupon: &Coupon, mut cursor: i64, rows: &[&NewRow], to: i64) -> Result<Settle, Failure> {
+        let unnamed = self.unnamed(coupon, rows).await?;
         let mut rest: Vec<&NewRow> = rows.iter().filter(|new| new.told_offset >= cursor).copied().collect();
         rest.sort_unstable_by_key(|new| new.told_offset);
         let mut chunks = rest.chunks(ITEMS_MAX).peekable();
@@ -196,7 +197,7 @@ impl Settler {
         loop {
             let chunk = chunks.next().unwrap_or_default();
             let end = chunks.peek().and_then(|next| next.first()).map_or(to, |next| next.told_offset);
-            let items: Vec<SettleItem> = chunk.iter().filter_map(|new| item(new)).collect();
+            let items: Vec<SettleItem> = chunk.iter().filter_map(|new| item(new, &unnamed)).collect();
             match self.call(coupon, cursor, &items, end).await? {
                 Settle::Moved => cursor = end,
                 // The answer to an earlier try of this very call was lost.
@@ -207,6 +208,16 @@ impl Settler {
                 return Ok(Settle::Moved);
             }
         }
+    }
+
+    /// Whose reservations are pending by requests whose records did not say so. A gate holds a reservation by its member, and one whose
+    /// request was refused must not be held for ever; one that is made after this look is settled when its own record is told.
+    async fn unnamed(&self, coupon: &Coupon, rows: &[&NewRow]) -> Result<HashMap<RequestId, MemberId>, Failure> {
+        let requests: HashSet<RequestId> =
+            rows.iter().filter(|new| new.row.member.is_none()).map(|new| new.row.request).collect();
+        let found = self.gate.pending_by_request(&coupon.code, &requests).await;
+        let found = found.map_err(|error| Failure::Away(error.to_string()))?;
+        Ok(found.into_iter().map(|(member, request)| (request, member)).collect())
     }
 
     async fn call(&self, coupon: &Coupon, from: i64, items: &[SettleItem], to: i64) -> Result<Settle, Failure> {
@@ -223,12 +234,13 @@ impl Settler {
     }
 }
 
-/// What a ledger row means to the gate; nothing where the member could not be read.
-fn item(new: &NewRow) -> Option<SettleItem> {
+/// What a ledger row means to the gate; nothing where the member could not be read and the gate does not know him either.
+fn item(new: &NewRow, unnamed: &HashMap<RequestId, MemberId>) -> Option<SettleItem> {
     let kind = match new.row.outcome {
         Outcome::Issued { .. } => SettleKind::Issued,
         Outcome::Refused { reason: Refusal::Duplicate, .. } => SettleKind::Duplicate,
         Outcome::Refused { .. } => SettleKind::Refused,
     };
-    Some(SettleItem { kind, member: new.row.member.clone()?, request: new.row.request })
+    let member = new.row.member.as_ref().or_else(|| unnamed.get(&new.row.request))?;
+    Some(SettleItem { kind, member: member.clone(), request: new.row.request })
 }

@@ -16,7 +16,12 @@ pub enum Treatment {
         /// PostgreSQL's words.
         detail: String,
     },
-    /// Even the `unprocessable` row was refused: all that stays is the note of the dead letter.
+    /// The `unprocessable` row was refused as well: it is tried without the member, whose id is the only free text in it.
+    WithoutMember {
+        /// PostgreSQL's words.
+        detail: String,
+    },
+    /// Even that row was refused: all that stays is the note of the dead letter.
     OnlyNoted {
         /// PostgreSQL's words.
         detail: String,
@@ -29,7 +34,10 @@ impl Treatment {
     pub fn records<'a>(&self, slice: &Slice<'a>) -> Cow<'a, [Record]> {
         match self {
             Self::AsRead => Cow::Borrowed(slice.records()),
-            Self::GivenUp { .. } => Cow::Owned(slice.records().iter().filter_map(given_up).collect()),
+            Self::GivenUp { .. } => Cow::Owned(slice.records().iter().filter_map(|record| given_up(record, true)).collect()),
+            Self::WithoutMember { .. } => {
+                Cow::Owned(slice.records().iter().filter_map(|record| given_up(record, false)).collect())
+            }
             Self::OnlyNoted { .. } => Cow::Borrowed(&[]),
         }
     }
@@ -39,7 +47,7 @@ impl Treatment {
     pub fn refused(&self) -> Option<&str> {
         match self {
             Self::AsRead => None,
-            Self::GivenUp { detail } | Self::OnlyNoted { detail } => Some(detail),
+            Self::GivenUp { detail } | Self::WithoutMember { detail } | Self::OnlyNoted { detail } => Some(detail),
         }
     }
 
@@ -48,14 +56,15 @@ impl Treatment {
     pub fn harsher(&self, detail: String) -> Option<Self> {
         match self {
             Self::AsRead => Some(Self::GivenUp { detail }),
-            Self::GivenUp { .. } => Some(Self::OnlyNoted { detail }),
+            Self::GivenUp { .. } => Some(Self::WithoutMember { detail }),
+            Self::WithoutMember { .. } => Some(Self::OnlyNoted { detail }),
             Self::OnlyNoted { .. } => None,
         }
     }
 }
 
-fn given_up(record: &Record) -> Option<Record> {
-    let unusable = match &record.body {
+fn given_up(record: &Record, with_member: bool) -> Option<Record> {
+    let mut unusable = match &record.body {
         Body::Request(request) => {
             Unusable { id: request.id, coupon: request.coupon.clone(), member: Some(request.member.clone()) }
         }
@@ -63,5 +72,6 @@ fn given_up(record: &Record) -> Option<Record> {
         // A command has no row that says `unprocessable`; the note is all.
         Body::Define(_) | Body::Change(_) | Body::Cancel(_) => return None,
     };
+    unusable.member = unusable.member.filter(|_| with_member);
     Some(Record { body: Body::Unusable(unusable), ..record.clone() })
 }

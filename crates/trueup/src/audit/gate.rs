@@ -6,18 +6,15 @@ use std::{
 };
 
 use anyhow::Context;
-use deadpool_redis::redis;
 use domain::{coupon::Admission, ids::CouponCode};
 use kafka_io::LogClient;
-use redis_io::{Gate, GateState, GateStatus, keys};
+use redis_io::{Gate, GateState, GateStatus};
 
 use super::difference::{Differences, Kind};
 use crate::{pg, settings::Settings};
 
 /// How often the gate is looked at until it is quiet.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Members in one step of a scan.
-const SCAN_COUNT: usize = 2_000;
 /// Rows in one page.
 const PAGE: i64 = 10_000;
 
@@ -41,7 +38,7 @@ pub async fn compare(
         pg::begin_snapshot(&mut connection).await?;
         let (coupon, why) = busy(settings, kafka, &mut connection, code, &status).await?;
         if why.is_none() {
-            let members = redis_members(settings, code).await?;
+            let members = redis_members(settings, &gate, code).await?;
             let issued = issued_members(&mut connection, code).await?;
             pg::end_snapshot(&mut connection).await?;
             // Whatever moved meanwhile makes the comparison worthless, not wrong: look again.
@@ -137,15 +134,11 @@ pub fn has_gate(coupon: &pg::CouponRow) -> bool {
 }
 
 /// The members in the gate, by scans: SMEMBERS of a large set would stop everybody else.
-async fn redis_members(settings: &Settings, code: &CouponCode) -> anyhow::Result<HashSet<String>> {
-    let client = redis::Client::open(settings.redis.url.expose()).with_context(|| settings.redis_hint())?;
-    let mut connection = client.get_multiplexed_async_connection().await.with_context(|| settings.redis_hint())?;
-    let key = keys::issued(code);
+async fn redis_members(settings: &Settings, gate: &Gate, code: &CouponCode) -> anyhow::Result<HashSet<String>> {
     let mut members = HashSet::new();
     let mut cursor = 0_u64;
     loop {
-        let (next, page): (u64, Vec<String>) =
-            redis::cmd("SSCAN").arg(&key).arg(cursor).arg("COUNT").arg(SCAN_COUNT).query_async(&mut connection).await?;
+        let (next, page) = gate.members_from(code, cursor).await.with_context(|| settings.redis_hint())?;
         members.extend(page);
         if next == 0 {
             return Ok(members);

@@ -108,10 +108,10 @@ impl Reading {
             .collect()
     }
 
-    /// Checks that every foreign record has its copy, with the same key and value. `noted_unknown`: places where the coupon was not yet known,
-    /// and which are dead letters instead.
-    pub fn check_copies(&self, noted_unknown: &HashSet<Place>, differences: &mut Differences) {
-        for foreign in self.foreign.iter().filter(|foreign| !noted_unknown.contains(&foreign.place)) {
+    /// Checks that every foreign record has its copy, with the same key and value. `letters`: places where the coupon was
+    /// not yet known, or the record too large for a copy, and which are dead letters instead.
+    pub fn check_copies(&self, letters: &HashSet<Place>, differences: &mut Differences) {
+        for foreign in self.foreign.iter().filter(|foreign| !letters.contains(&foreign.place)) {
             let subject = || format!("record {}", foreign.place);
             match self.copies.get(&foreign.origin) {
                 None => {

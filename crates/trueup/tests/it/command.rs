@@ -130,6 +130,64 @@ async fn a_dead_letter_is_shown_and_replayed_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replay_tells_its_outcome_and_takes_nobody_elses_seat() {
+    let world = World::new("replays").await;
+    let writer = Writer::new(&world).await;
+    let (code, environment) = (world.coupon("replays"), environment(&world));
+    let consumer = Consumer::start(&world).await;
+    let home = writer.home(&code);
+    // Two who came before their coupon; one of them asks again by himself and wins, and others take the rest.
+    let early = writer.put(home, &encoded(&request(&code, 1))).await.to_string();
+    let impatient = writer.put(home, &encoded(&request(&code, 2))).await.to_string();
+    decided(&world).await;
+    writer.define(&code, Admission::Queued, 3).await;
+    writer.put(home, &foreign(&code, 2)).await;
+    writer.put_all(home, asks(&code, 11..13)).await;
+    // And one that is fine, of which a broken copy came later.
+    let whole = encoded(&request(&code, 11));
+    let mut broken = Encoded::new(whole.key(), Some(b"\xff\xff"), 8);
+    whole.headers().iter().for_each(|(name, value)| broken.push_header(name, value));
+    let copy = writer.put(home, &broken).await.to_string();
+    decided(&world).await;
+
+    let replay = |place: String, member: Option<String>| {
+        let environment = environment.clone();
+        async move {
+            let mut arguments = vec!["dead-letters", "replay", &place, "--json"];
+            if let Some(member) = &member {
+                arguments.extend(["--member", member]);
+            }
+            let output = trueup(&environment, &arguments).await;
+            (output.status.code(), json(&output))
+        }
+    };
+    let mut first = None;
+    for _ in 0..2 {
+        let (status, told) = replay(early.clone(), None).await;
+        assert_eq!((status, told["outcome"].as_str()), (Some(1), Some("sold_out")), "{told}");
+        assert_eq!(*first.get_or_insert(told["requestId"].clone()), told["requestId"], "twice is once");
+    }
+    let (status, told) = replay(impatient, None).await;
+    assert_eq!((status, told["outcome"].as_str()), (Some(1), Some("duplicate")), "{told}");
+    let (status, told) = replay(copy.clone(), Some(member(11).to_string())).await;
+    assert_eq!((status, told["outcome"].as_str()), (Some(1), Some("duplicate")), "{told}");
+    assert_eq!(told["issuedRequestId"], request(&code, 11).id.to_string());
+    let words = trueup(&environment, &["dead-letters", "replay", &copy, "--member", member(11).as_str()]).await;
+    assert!(text(&words.stdout).contains("there is nothing to repair"), "{}", text(&words.stdout));
+
+    let issued = format!("SELECT count(*) FROM coupon_request WHERE coupon_code = '{code}' AND outcome = 'issued'");
+    assert_eq!(number(&world, &issued).await, 3, "nobody lost his seat, and nobody got one twice");
+    decided(&world).await;
+    let report = audited(&world, &code).await;
+    assert_eq!(report.exit(), trueup_cli::exit::Exit::Done, "{}", report.render());
+    // Nobody decides: the replay is in the log all the same, and says so.
+    consumer.stop().await;
+    let waiting =
+        trueup(&environment, &["dead-letters", "replay", &early, "--wait-ms", "0", "--member", "somebody-else", "--json"]).await;
+    assert_eq!((waiting.status.code(), json(&waiting)["outcome"].as_str()), (Some(0), Some("pending")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_explained_from_append_to_event() {
     let world = World::new("explain").await;
     let writer = Writer::new(&world).await;

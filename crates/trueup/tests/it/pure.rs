@@ -152,7 +152,7 @@ fn fold(records: &[Record]) -> Fold {
 
 fn audit(records: &[Record], database: &Database) -> Differences {
     let fold = fold(records);
-    let mut comparer = Comparer::new(&fold, PARTITION, records.len() as i64);
+    let mut comparer = Comparer::new(&fold, PARTITION, records.len() as i64, std::collections::HashSet::new());
     for row in &database.rows {
         comparer.row(row);
     }

@@ -21,7 +21,7 @@ use crate::{
     batch::Slice,
     error::StoreError,
     fingerprints::Fingerprints,
-    outgoing::{Outgoing, outgoing},
+    outgoing::{Delivered, Outgoing, outgoing},
     treatment::Treatment,
 };
 
@@ -54,7 +54,7 @@ pub struct Job<'a> {
     /// How the records are taken.
     pub treatment: &'a Treatment,
     /// What was forwarded or sent to the dead letters already, with where it was acknowledged.
-    pub delivered: &'a BTreeMap<i64, Place>,
+    pub delivered: &'a BTreeMap<i64, Delivered>,
     /// The partition that a code hashes to now.
     pub home_of: &'a (dyn Fn(&CouponCode) -> i32 + Sync),
     /// How much to load.

@@ -8,11 +8,11 @@ use domain::{
     coupon::{Admission, Change},
     ids::CouponCode,
 };
-use redis_io::{Gate, GateRules, LoadToken, RedisSettings, Reserve};
+use redis_io::{Gate, GateRules, LoadToken, Reserve};
 use testkit::{PrivateRedis, World, eventually, eventually_some, read_all};
 use uuid::Uuid;
 
-use crate::{harness::*, invariants};
+use crate::{gates::*, harness::*, invariants};
 
 /// Event id → (type, times seen), of one coupon in one topic.
 async fn events(world: &World, topic: &str, partitions: i32, coupon: &CouponCode) -> BTreeMap<Uuid, usize> {
@@ -77,19 +77,6 @@ async fn a_consumer_killed_between_commit_and_announcement_announces_after_its_r
     invariants::hold(&world, &writer, &sql).await;
 }
 
-/// Opens a gate as the reconciler does.
-async fn open_gate(gate: &Gate, sql: &Sql, coupon: &CouponCode, partition: i32, total: i64) {
-    let cursor = sql.number(&format!("SELECT next_offset FROM consumer_position WHERE partition = {partition}")).await;
-    let rules = GateRules { total, opens_at: None, closes_at: None, paused: false, ended: false, partition, rules_offset: 0 };
-    let token = LoadToken::new(domain::ids::CommandId::fresh(&SystemClock).uuid());
-    assert!(gate.begin_load(coupon, token).await.expect("Redis answers"));
-    assert!(gate.open(coupon, token, &rules, cursor).await.expect("Redis answers").is_some());
-}
-
-async fn gate(url: &str) -> Gate {
-    Gate::connect(&RedisSettings { url: url.into(), ..RedisSettings::default() }).await.expect("a gate")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_says_what_the_ledger_says_after_an_outage_of_redis() {
     let mut redis = tokio::task::spawn_blocking(PrivateRedis::start).await.unwrap();
@@ -133,16 +120,6 @@ async fn open_from_ledger(gate: &Gate, sql: &Sql, coupon: &CouponCode, partition
     eventually(PATIENCE, "Redis answers again", || async { gate.begin_load(coupon, token).await == Ok(true) }).await;
     assert!(sql.rows(coupon).await > 0);
     assert_eq!(gate.open(coupon, token, &rules, 0).await.expect("Redis answers"), Some(0));
-}
-
-async fn until_settled(gate: &Gate, sql: &Sql, coupon: &CouponCode, home: i32, members: i64, pending: i64) {
-    eventually_some(PATIENCE, "the gate is settled", || async {
-        let position = sql.number(&format!("SELECT next_offset FROM consumer_position WHERE partition = {home}")).await;
-        let status = gate.status(coupon).await.map_err(|error| error.to_string())?;
-        let seen = (status.members, status.pending, status.cursor);
-        if seen == (members, pending, Some(position)) { Ok(()) } else { Err(format!("{seen:?} at {position}")) }
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,7 +60,7 @@ fn elsewhere(code: CouponCode, partition: i32) -> CouponFold {
     CouponFold { coupon: Some(coupon), ..CouponFold::default() }
 }
 
-async fn counted(sql: &Sql) {
+pub async fn counted(sql: &Sql) {
     let none = [
         (
             "C1",

@@ -3,9 +3,11 @@
 
 mod failpoints;
 mod faults;
+mod final_failures;
 mod fold;
 mod followers;
 mod foreign;
+mod gates;
 mod harness;
 mod invariants;
 mod poison;
