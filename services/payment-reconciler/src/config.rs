@@ -1,12 +1,14 @@
 //! Settings: defaults, then a file, then the environment (`PAYMENT_RECONCILER__RUN__INTERVAL_MS=…`).
 
-use kafka_io::KafkaSettings;
+use kafka_io::{KafkaSettings, ProducerSettings};
 use postgres_io::PostgresSettings;
 use serde::{Deserialize, Serialize};
 use service_kit::{
     settings::{Fault, Validate},
     telemetry::TelemetrySettings,
 };
+
+use crate::{intake::IntakeSettings, outbox::OutboxSettings};
 
 /// Prefix of the environment variables.
 pub const PREFIX: &str = "PAYMENT_RECONCILER";
@@ -19,6 +21,12 @@ pub struct Settings {
     pub http: HttpSettings,
     /// Kafka, as all services reach it.
     pub kafka: KafkaSettings,
+    /// The producer of outcomes and dead letters.
+    pub producer: ProducerSettings,
+    /// Orders from Kafka.
+    pub intake: IntakeSettings,
+    /// Outcomes to Kafka.
+    pub outbox: OutboxSettings,
     /// PostgreSQL.
     pub postgres: PostgresSettings,
     /// Logs and traces.
@@ -64,6 +72,8 @@ impl Validate for Settings {
         if self.shutdown.grace_ms < 100 {
             faults.push(Fault::new("shutdown.grace_ms", "is too short", "give at least 100"));
         }
+        faults.extend(self.intake.faults());
+        faults.extend(self.outbox.faults());
         faults.extend(self.telemetry.faults());
         faults
     }

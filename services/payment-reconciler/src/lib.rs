@@ -2,8 +2,13 @@
 //! what must not be kept.
 
 pub mod config;
+pub mod edges;
 pub mod error;
+pub mod intake;
+pub mod outbox;
 pub mod service;
+pub mod task_lease;
+pub mod waiting;
 
 pub use config::{PREFIX, Settings};
 pub use service::run;

@@ -11,7 +11,7 @@ use service_kit::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::Settings;
+use crate::{Settings, edges::Edges};
 
 /// Runs until `shutdown` begins, then ends in order.
 ///
@@ -23,8 +23,10 @@ pub async fn run(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> an
     let http = tokio::spawn(ops_http::serve(&settings.http.listen, Ops { health: health.clone(), metrics }, stop_http.clone())?);
     let db = Db::connect(&settings.postgres).await?;
     health.flag("postgres").set(db.conn().await.is_ok());
+    let edges = Edges::start(&settings, &db, &health)?;
 
     shutdown.begun().await;
+    edges.stop(Duration::from_millis(settings.shutdown.grace_ms / 2)).await;
     stop_http.cancel();
     phase("http", Duration::from_millis(settings.shutdown.grace_ms), http).await;
     Ok(())

@@ -3,3 +3,6 @@
 
 mod database;
 mod guards;
+mod intake;
+mod orders;
+mod outbox;

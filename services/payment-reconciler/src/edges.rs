@@ -1,0 +1,93 @@
+//! The tasks at the edges of the line: orders in, outcomes out. They start and end together.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use domain::{clock::SystemClock, ids::RequestId};
+use kafka_io::CommandProducer;
+use postgres_io::Db;
+use service_kit::{lifecycle::phase, probes::Health};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Settings,
+    intake::{Intake, Progress},
+    outbox::Relay,
+};
+
+/// A task that shows no sign of life for so long stands still. Above every time-out of one step.
+const SILENT_MAX: Duration = Duration::from_secs(120);
+
+/// The running tasks.
+pub struct Edges {
+    stop: CancellationToken,
+    tasks: Vec<(&'static str, JoinHandle<()>)>,
+    producer: CommandProducer,
+}
+
+impl Edges {
+    /// Starts what is enabled.
+    ///
+    /// # Errors
+    /// The Kafka client refuses its settings.
+    pub fn start(settings: &Settings, db: &Db, health: &Health) -> anyhow::Result<Self> {
+        let stop = CancellationToken::new();
+        let producer = CommandProducer::new(&settings.kafka, &settings.producer).context("Kafka")?;
+        let mut edges = Self { stop, tasks: Vec::new(), producer };
+        if settings.intake.enabled {
+            edges.intake(settings, db, health)?;
+        }
+        if settings.outbox.enabled {
+            edges.relay(settings, db, health);
+        }
+        Ok(edges)
+    }
+
+    fn intake(&mut self, settings: &Settings, db: &Db, health: &Health) -> anyhow::Result<()> {
+        let (open, beat) = (health.flag("orders"), health.heartbeat("intake", SILENT_MAX));
+        let beat = Arc::new(beat);
+        let told = Arc::clone(&beat);
+        let progress = Progress { beat: Arc::new(move || told.beat()), open: Arc::new(move |is_open| open.set(is_open)) };
+        let (kafka, own) = (settings.kafka.clone(), settings.intake.clone());
+        let intake = Intake::join(kafka, own, db.clone(), self.producer.clone(), progress).context("Kafka")?;
+        let stop = self.stop.clone();
+        let task = tokio::spawn(async move {
+            if let Err(reason) = intake.run(stop).await {
+                // Only a new process can join the group again; its heart stands still, so that liveness asks for one.
+                tracing::error!(reason, "the intake failed for good");
+                std::future::pending::<()>().await;
+            }
+            drop(beat);
+        });
+        self.tasks.push(("intake", task));
+        Ok(())
+    }
+
+    fn relay(&mut self, settings: &Settings, db: &Db, health: &Health) {
+        let beat = health.heartbeat("outbox", SILENT_MAX);
+        let topic = settings.kafka.topics.payment_outcome.clone();
+        // Only an id of this process; nothing else is derived from it.
+        let holder = RequestId::fresh(&SystemClock).uuid();
+        let relay = Relay::new(db.clone(), holder, self.producer.clone(), topic, settings.outbox.clone());
+        let stop = self.stop.clone();
+        let task = tokio::spawn(async move { relay.run(stop, move || beat.beat()).await });
+        self.tasks.push(("outbox", task));
+    }
+
+    /// Ends all tasks within `limit`: what they have begun is ended or rolled back, then what is in flight is sent.
+    pub async fn stop(self, limit: Duration) {
+        self.stop.cancel();
+        let deadline = tokio::time::Instant::now() + limit;
+        for (name, mut task) in self.tasks {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            if phase(name, left, &mut task).await.is_none() {
+                task.abort();
+            }
+        }
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        if let Some(Err(error)) = phase("flush", left, self.producer.flush(left)).await {
+            tracing::warn!(%error, "outcomes without an acknowledgement are told again by the next process");
+        }
+    }
+}
