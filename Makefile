@@ -2,11 +2,13 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test up down status logs drill audit bench tools build fmt lint contracts
+.PHONY: help run test up down status logs drill audit bench faults tools build fmt lint contracts
 
 LOCAL := $(or $(TRUEUP_LOCAL),$(CURDIR)/.local)
 STACK_BIN := target/release/trueup-stack
 CARGO_BINS := -p trueup -p stack -p coupon-gateway -p issue-consumer -p reconciler
+FAULT_BINS := -p faults -p coupon-gateway -p issue-consumer -p reconciler \
+  --features coupon-gateway/failpoints,issue-consumer/failpoints,reconciler/failpoints
 ENV := set -a; . $(LOCAL)/trueup.env; set +a;
 
 help: ## Show the targets
@@ -43,6 +45,11 @@ audit: up ## Prove CODE: fold the log again and compare
 bench: tools build ## Ratios against ceilings measured in the same run, into docs/benchmarks.md
 	@cargo build --release -p bench
 	@target/release/trueup-bench
+
+faults: tools ## Break a private line by seed and judge what is left (SEED=1 ROUNDS=1 FAULT=7,9+11 PAIRS=1 EARNEST=1 ARGS=--help)
+	@cargo build $(FAULT_BINS)
+	@target/debug/trueup-faults --seed $(or $(SEED),1) --rounds $(or $(ROUNDS),1) $(if $(FAULT),--fault $(FAULT)) \
+	  $(if $(PAIRS),--pairs) $(if $(EARNEST),--earnest) $(ARGS)
 
 tools: ## Install what is missing: Debian packages (as root), Kafka's jars, buf
 	@deploy/local/install.sh

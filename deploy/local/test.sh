@@ -39,6 +39,10 @@ step 'failpoints, in builds that have them'
 cargo test "${failpoints[@]}" --test it --quiet -- failpoints
 cargo test -p service-kit --features failpoints --lib --quiet -- failpoint
 
+step 'fault drill: the short selection'
+cargo build -p faults "${failpoints[@]}" --quiet
+target/debug/trueup-faults --selection ci
+
 # The binaries of tests are built again without failpoints, behind the line above.
 step 'binaries that tests start'
 cargo build --workspace --bins --quiet

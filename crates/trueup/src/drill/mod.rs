@@ -23,7 +23,12 @@ use domain::clock::{Clock, SystemClock};
 use tokio::sync::mpsc;
 
 use self::{client::Client, ledger::Promises, load::Load, progress::Counters, stats::Stats, verify::Witness, watch::Reports};
-pub use self::{plan::Plan, report::Report, stats::Percentiles, verify::Verification};
+pub use self::{
+    plan::{Plan, mix},
+    report::Report,
+    stats::Percentiles,
+    verify::Verification,
+};
 use crate::{cli::DrillArgs, exit::Exit, output, settings::Settings};
 
 /// Runs the drill, prints and writes its report.
