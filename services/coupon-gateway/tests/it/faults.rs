@@ -290,6 +290,8 @@ async fn what_cannot_be_confirmed_is_counted_and_the_end_comes_in_time() {
     let settings = [("SHUTDOWN__GRACE_MS", "2000"), ("PRODUCER__DELIVERY_TIMEOUT_MS", "60000")];
     let gateway = Gateway::start_with(&world, &settings).await;
     accepted(&gateway.ask(&coupon, "first").await);
+    // The gauge is sampled: a sample that still saw the first request must not be taken for the hanging one.
+    eventually(SOON, "nothing in progress", || async { gateway.metric("trueup_gateway_in_flight").await == 0.0 }).await;
     let paused = PausedKafka::pause(kafka);
     let (client, url) = (gateway.client.clone(), format!("{}/v1/coupons/{coupon}/requests", gateway.url));
     let hanging = tokio::spawn(async move {
