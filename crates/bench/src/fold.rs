@@ -39,6 +39,26 @@ pub async fn wait_for_coupon(client: &Client, gate: &Gate, code: &CouponCode) ->
     bail!("coupon {code} was not defined, or its gate not opened, within a minute")
 }
 
+/// Waits until the running consumer has decided everything that stands in the log.
+///
+/// # Errors
+/// It takes too long.
+pub async fn wait_until_decided(servers: &Servers, client: &Client) -> Result<()> {
+    let settings = KafkaSettings { brokers: servers.kafka.brokers(), ..KafkaSettings::default() };
+    let producer = CommandProducer::new(&settings, &ProducerSettings::default())?;
+    let topic = Topics::default().created;
+    let decided = "SELECT next_offset FROM consumer_position WHERE topic = $1 AND partition = $2";
+    let started = Instant::now();
+    for partition in 0..producer.partition_count(&topic).await? {
+        let end = producer.watermarks(&topic, partition).await?.high;
+        while client.query_opt(decided, &[&topic, &partition]).await?.map_or(0, |row| row.get::<_, i64>(0)) < end {
+            ensure!(started.elapsed() < LIMIT, "partition {partition} was not decided within {LIMIT:?}");
+            sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
 /// A gate connection of the benchmark's own.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ mod process;
 mod report;
 mod servers;
 mod stats;
+mod visible;
 mod wrk;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -18,6 +19,7 @@ use http::{Echo, Side, gateway_round};
 use servers::{Servers, stop};
 use stack::paths;
 use stats::Rounds;
+use visible::Visible;
 
 /// Measures the coupon line against a bare actix echo and a plain COPY; writes docs/benchmarks.md.
 #[derive(Parser, Debug, Clone)]
@@ -59,8 +61,7 @@ pub struct Figures {
     echo_beside_sold_out: Side,
     sold_out: Side,
     fold: BTreeMap<&'static str, Pair>,
-    visible: Option<serde_json::Value>,
-    visible_light: Option<serde_json::Value>,
+    visible: Vec<(&'static str, Visible)>,
     memory_kib: BTreeMap<&'static str, u64>,
 }
 
@@ -150,6 +151,8 @@ async fn http_part(arguments: &Arguments, servers: &mut Servers, figures: &mut F
             }
         }
         let running = servers.service("issue-consumer", "ISSUE_CONSUMER")?;
+        // What was accepted while no consumer ran is not a part of what follows.
+        fold::wait_until_decided(servers, &client).await?;
         for round in 0..arguments.rounds {
             eprintln!("accept with consumers, round {}", round + 1);
             let side = figures.accept.entry("reserved, consumers running").or_default();
@@ -161,8 +164,18 @@ async fn http_part(arguments: &Arguments, servers: &mut Servers, figures: &mut F
         if consumer.is_none() {
             consumer = Some(servers.service("issue-consumer", "ISSUE_CONSUMER")?);
         }
-        figures.visible = Some(visible(servers, port, "bench-visible", half_the_accept_rate(figures))?);
-        figures.visible_light = Some(visible(servers, port, "bench-visible-light", LIGHT_RATE)?);
+        for (name, code, rate) in [
+            ("1,000 requests/s", "bench-visible-light", LIGHT_RATE),
+            ("half the accept rate", "bench-visible", half_the_accept_rate(figures)),
+        ] {
+            eprintln!("visible at {rate:.0} requests/s");
+            define(servers, code, "reserved", "100000000")?;
+            fold::wait_for_coupon(&client, &gate, &CouponCode::new(code)?).await?;
+            fold::wait_until_decided(servers, &client).await?;
+            let mut seen = visible::run(gateway.http_port(), code, rate, VISIBLE_SECONDS).await?;
+            seen.clean = servers.trueup(&["audit", code]).is_ok();
+            figures.visible.push((name, seen));
+        }
     }
     figures.memory_kib.insert("coupon-gateway", process::memory_high_water_kib(gateway.process().pid())?);
     figures.memory_kib.insert("reconciler", process::memory_high_water_kib(reconciler.process().pid())?);
@@ -176,21 +189,14 @@ async fn http_part(arguments: &Arguments, servers: &mut Servers, figures: &mut F
     stop(reconciler)
 }
 
-/// A rate at which the drill itself, which shares the cores, is not what is measured; requests a second.
+/// A rate at which nothing is busy; requests a second.
 const LIGHT_RATE: f64 = 1_000.0;
+/// How long requests come in.
+const VISIBLE_SECONDS: u32 = 10;
 
 fn half_the_accept_rate(figures: &Figures) -> f64 {
     let accept = figures.accept.get("reserved, consumers running").map_or(f64::NAN, |side| side.per_second.median());
     if accept.is_finite() { (accept / 2.0).max(100.0) } else { LIGHT_RATE }
-}
-
-/// From the scheduled send to *visible by ticket*, in an open loop, for about ten seconds.
-fn visible(servers: &Servers, port: Option<u16>, code: &str, rate: f64) -> Result<serde_json::Value> {
-    let members = format!("{:.0}", rate * 10.0);
-    let rate = format!("{rate:.0}");
-    servers.trueup_on(&["coupon", "define", code, "--admission", "reserved", "--total", "100000000", "--name", "bench"], port)?;
-    let drill = ["drill", code, "--members", &members, "--rate", &rate, "--repeat-share", "0", "--identity", "header", "--json"];
-    Ok(serde_json::from_str(&servers.trueup_on(&drill, port)?)?)
 }
 
 /// A backlog on one partition, worked off by one consumer, against COPY of the rows that it wrote.

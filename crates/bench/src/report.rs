@@ -89,30 +89,34 @@ fn fold(page: &mut String, figures: &Figures) -> std::fmt::Result {
 }
 
 fn visible(page: &mut String, figures: &Figures) -> std::fmt::Result {
-    let runs = [("half the accept rate", &figures.visible), ("1,000 requests/s", &figures.visible_light)];
-    if runs.iter().all(|(_, report)| report.is_none()) {
+    if figures.visible.is_empty() {
         return Ok(());
     }
-    writeln!(page, "## From the scheduled send to visible by ticket (open loop)\n")?;
+    writeln!(page, "## From the scheduled send to visible by ticket (open loop, 10 s)\n")?;
     writeln!(
         page,
-        "| | requests/s | p50 ms | p90 ms | p99 ms | p99.9 ms | verdict |\n| --- | --- | --- | --- | --- | --- | --- |"
+        "| | requests/s | 202 | other answers | 202, p50 ms | 202, p99 ms | tickets polled | visible, p50 ms | p90 ms | p99 ms | p99.9 ms | audit |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     )?;
-    for (name, report) in runs {
-        let Some(report) = report else { continue };
-        let of = |path: &str| report.pointer(path).map(ToString::to_string).unwrap_or_default();
-        let (p50, p90, p99) = (of("/visible/p50_ms"), of("/visible/p90_ms"), of("/visible/p99_ms"));
+    for (name, seen) in &figures.visible {
         writeln!(
             page,
-            "| {name} | {} | {p50} | {p90} | **{p99}** | {} | {} |",
-            of("/rate"),
-            of("/visible/p999_ms"),
-            of("/verdict")
+            "| {name} | {:.0} | {} | {} | {:.1} | {:.1} | {} | {:.1} | {:.1} | **{:.1}** | {:.1} | {} |",
+            seen.rate,
+            seen.accepted,
+            seen.others,
+            seen.accepted_ms(500),
+            seen.accepted_ms(990),
+            seen.samples(),
+            seen.visible_ms(500),
+            seen.visible_ms(900),
+            seen.visible_ms(990),
+            seen.visible_ms(999),
+            if seen.clean { "clean" } else { "NOT CLEAN" }
         )?;
     }
     writeln!(
         page,
-        "\nReach: p99 ≤ 100 ms at half the accept rate. The drill polls each ticket over HTTP on the same cores and takes more CPU for a request than all of ours.\n"
+        "\nReach: p99 ≤ 100 ms at half the accept rate (reserved, consumers running). A sample of 200 tickets a second is polled every 5 ms; a request\nthat is sent late counts from the moment at which it was due.\n"
     )
 }
 

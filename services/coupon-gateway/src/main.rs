@@ -8,6 +8,10 @@ use service_kit::{
     telemetry,
 };
 
+/// Requests are begun on worker threads and their records are freed by Kafka's: the system's allocator pays a lock for that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[actix_web::main]
 async fn main() -> anyhow::Result<()> {
     settings::answer_help("coupon-gateway", env!("CARGO_PKG_DESCRIPTION"), PREFIX, env!("CARGO_PKG_VERSION"));
