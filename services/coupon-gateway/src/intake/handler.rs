@@ -97,6 +97,10 @@ async fn take(
     let mut faults = Vec::new();
     let key = body::read_key(request.headers().get(IDEMPOTENCY_KEY), &mut faults);
     let member = body::read_member(&body, proven.as_ref(), &mut faults)?;
+    // Before the coupon is looked up: asking for made-up codes counts, too.
+    if let Some(member) = &member {
+        app.limits.member(member)?;
+    }
     let code = path::piece(request, "code")?;
     let view = match worker.find.coupon(&code).await {
         // A code that is none is told together with the other faults.
@@ -111,7 +115,6 @@ async fn take(
     let (Some(member), Some(view), true) = (member, view, faults.is_empty()) else {
         return Err(ApiError::InvalidFields(faults));
     };
-    app.limits.member(&member)?;
     let id = match key {
         Some(key) => RequestId::from_idempotency_key(&view.coupon.code, &member, key),
         None => RequestId::fresh(app.clock.as_ref()),

@@ -39,6 +39,17 @@ async fn a_refused_request_is_not_in_the_log_and_is_taken_later() {
 }
 
 #[tokio::test]
+async fn guessing_codes_is_limited_as_asking_is() {
+    let world = World::new("guessing").await;
+    let gateway = Gateway::start_with(&world, &[HEADER, ("LIMITS__MEMBER_PER_S", "1"), ("LIMITS__MEMBER_BURST", "3")]).await;
+    let codes: Vec<CouponCode> = (0..40).map(|number| world.coupon(&format!("guess-{number}"))).collect();
+    let answers = join_all(codes.iter().map(|code| ask(&gateway, code, "guesser"))).await;
+    let refused = answers.iter().filter(|answer| answer.status == 429).count();
+    assert!((1..=37).contains(&refused), "{refused} of 40 were refused");
+    assert!(answers.iter().all(|answer| [404, 429].contains(&answer.status)));
+}
+
+#[tokio::test]
 async fn a_stranger_cannot_hide_behind_addresses_of_his_choice() {
     let world = World::new("addresses").await;
     let coupon = world.coupon("addresses");
