@@ -35,6 +35,70 @@ impl fmt::Display for Who {
     }
 }
 
+/// A way between services and a server that a proxy stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    /// Gateways and Redis.
+    GatewayRedis,
+    /// Gateways and the broker.
+    GatewayKafka,
+    /// Gateways and PostgreSQL.
+    GatewayPostgres,
+    /// Consumers and reconcilers, and Redis.
+    BehindRedis,
+    /// Consumers and reconcilers, and the broker.
+    BehindKafka,
+    /// Consumers and reconcilers, and PostgreSQL.
+    BehindPostgres,
+}
+
+impl Link {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::GatewayRedis,
+        Self::GatewayKafka,
+        Self::GatewayPostgres,
+        Self::BehindRedis,
+        Self::BehindKafka,
+        Self::BehindPostgres,
+    ];
+
+    /// The name of its proxy.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GatewayRedis => "gateway-redis",
+            Self::GatewayKafka => "gateway-kafka",
+            Self::GatewayPostgres => "gateway-postgres",
+            Self::BehindRedis => "behind-redis",
+            Self::BehindKafka => "behind-kafka",
+            Self::BehindPostgres => "behind-postgres",
+        }
+    }
+}
+
+/// What happens on a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// Every packet comes later, by so much and up to so much more.
+    Slow {
+        /// Milliseconds.
+        latency_ms: u64,
+        /// Milliseconds more or less.
+        jitter_ms: u64,
+    },
+    /// Replies vanish and the connection is cut soon after: what was asked was done.
+    RepliesLost,
+    /// Replies vanish and the connection stays open: what was asked was done, and who asked waits until he gives up.
+    Mute,
+    /// Connections are cut and none is taken.
+    Cut,
+    /// All is well again.
+    None,
+}
+
 /// One thing that is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -112,6 +176,13 @@ pub enum Action {
         /// Milliseconds ahead.
         offset_ms: i64,
     },
+    /// Makes trouble on a link.
+    Trouble {
+        /// Where.
+        link: Link,
+        /// What.
+        trouble: Trouble,
+    },
 }
 
 impl fmt::Display for Action {
@@ -135,6 +206,15 @@ impl fmt::Display for Action {
             Self::Failpoint { who, step, plan } => write!(f, "{who}: {step} = {plan}"),
             Self::AwaitPaused { who, step, at_most_ms } => write!(f, "{who}: wait for {step}, at most {at_most_ms} ms"),
             Self::SetClock { who, offset_ms } => write!(f, "set the clock of {who} off by {offset_ms} ms"),
+            Self::Trouble { link, trouble } => match trouble {
+                Trouble::Slow { latency_ms, jitter_ms } => {
+                    write!(f, "{}: {latency_ms} ± {jitter_ms} ms late", link.as_str())
+                }
+                Trouble::RepliesLost => write!(f, "{}: replies are lost", link.as_str()),
+                Trouble::Mute => write!(f, "{}: replies never come", link.as_str()),
+                Trouble::Cut => write!(f, "{}: cut", link.as_str()),
+                Trouble::None => write!(f, "{}: as it should be", link.as_str()),
+            },
         }
     }
 }

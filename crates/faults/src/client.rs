@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use domain::{
-    coupon::Admission,
-    ids::{CouponCode, MemberId, RequestId},
-};
+use domain::ids::{CouponCode, MemberId, RequestId};
 use reqwest::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{evidence::What, places::ADMIN_TOKEN};
+use crate::{evidence::What, places::ADMIN_TOKEN, plan::CouponPlan};
 
 /// Idle connections that are kept to each gateway.
 const IDLE_MAX: usize = 4_096;
@@ -101,11 +98,12 @@ impl Client {
     ///
     /// # Errors
     /// It is refused, or no gateway takes it.
-    pub async fn define(&self, code: &CouponCode, admission: Admission, total: i64, opens_at: Option<String>) -> Result<()> {
-        let mut body = json!({"code": code, "admission": admission.as_str(), "totalQuantity": total, "name": code});
-        if let (Some(at), Some(fields)) = (opens_at, body.as_object_mut()) {
-            fields.insert("opensAt".to_owned(), json!(at));
-        }
+    pub async fn define(&self, coupon: &CouponPlan, opens_at: Option<String>, closes_at: Option<String>) -> Result<()> {
+        let code = &coupon.code;
+        let body = json!({
+            "code": code, "admission": coupon.admission.as_str(), "totalQuantity": coupon.total, "name": code,
+            "opensAt": opens_at, "closesAt": closes_at,
+        });
         let mut last = String::new();
         for attempt in 0..DEFINE_ATTEMPTS {
             let gateway = usize::try_from(attempt).unwrap_or(0);

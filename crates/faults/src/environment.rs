@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     action::Who,
-    places::{ADMIN_TOKEN, GROUP, LOG_SECRET, Places, TICKET_SECRET},
+    links::Addresses,
+    places::{ADMIN_TOKEN, GROUP, LOG_SECRET, TICKET_SECRET},
 };
 
 /// How long a producer tries, in milliseconds.
@@ -16,16 +17,16 @@ pub const LEASE_MS: u64 = 2_000;
 
 /// The environment of a service that listens on `port`.
 #[must_use]
-pub fn of(who: Who, places: &Places, port: u16) -> BTreeMap<String, String> {
+pub fn of(who: Who, servers: &Addresses, port: u16) -> BTreeMap<String, String> {
     let mut all: Vec<(&str, String)> = vec![
         ("HTTP__LISTEN", format!("127.0.0.1:{port}")),
-        ("KAFKA__BROKERS", places.kafka.brokers.clone()),
-        ("POSTGRES__URL", places.postgres.url.expose().to_owned()),
+        ("KAFKA__BROKERS", servers.brokers.clone()),
+        ("POSTGRES__URL", servers.postgres_url.clone()),
         ("POSTGRES__STATEMENT_TIMEOUT_MS", "4000".to_owned()),
         ("POSTGRES__CONNECT_TIMEOUT_MS", "1500".to_owned()),
         ("POSTGRES__POOL_WAIT_MS", "1500".to_owned()),
         ("POSTGRES__IDLE_IN_TRANSACTION_TIMEOUT_MS", "3000".to_owned()),
-        ("REDIS__URL", places.redis.url.expose().to_owned()),
+        ("REDIS__URL", servers.redis_url.clone()),
         ("KEYS__LOG_SIGNING", LOG_SECRET.to_owned()),
         ("PRODUCER__DELIVERY_TIMEOUT_MS", DELIVERY_MS.to_string()),
         ("TELEMETRY__LOG_FILTER", "info".to_owned()),

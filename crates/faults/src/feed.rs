@@ -9,7 +9,7 @@ use domain::{
     coupon::Change,
     ids::CommandId,
 };
-use kafka_io::{CommandProducer, ProducerSettings, topics};
+use kafka_io::{CommandProducer, ProducerSettings, repeat_log, topics};
 
 use crate::{
     collect::{self, Marks},
@@ -52,11 +52,9 @@ fn coupon(plan: &Plan, index: usize) -> Result<&CouponPlan> {
 /// The broker does not answer or refuses.
 pub async fn add_partitions(places: &Places, more: i32) -> Result<String> {
     let client = places.log_client()?;
-    let from = client.partition_count(places.log_topic()).await?;
-    let plans = topics::plans(&places.kafka.topics, from.saturating_add(more), 1, 1);
-    let log: Vec<_> = plans.into_iter().filter(|plan| plan.name == places.log_topic()).collect();
-    topics::create(&client, &log).await?;
-    Ok(format!("{} partitions", from.saturating_add(more)))
+    let to = client.partition_count(places.log_topic()).await?.saturating_add(more);
+    topics::grow(&client, places.log_topic(), to).await?;
+    Ok(format!("{to} partitions"))
 }
 
 /// Bare JSON of another producer, for members of the plan; its client picks the partition by the key.
@@ -127,8 +125,7 @@ fn forged_end(coupon: &CouponPlan, forger: &LogKey, step: usize) -> Encoded {
 /// The broker does not answer.
 pub async fn double(places: &Places, plan: &Plan, index: usize, since: &Marks) -> Result<String> {
     let partition = collect::partition_of_coupon(places, &coupon(plan, index)?.code).await?;
-    let mut records = Vec::new();
     let from = since.get(&partition).copied().unwrap_or(0);
-    collect::read_log(places, partition, from, |raw| records.push(Encoded::copy_of(raw))).await?;
-    send(places, Some(partition), &records).await
+    let repeated = repeat_log(&places.kafka, &producer(places)?, places.log_topic(), partition, from).await?;
+    Ok(format!("{repeated} records"))
 }

@@ -9,11 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use deadpool_redis::redis;
-use rdkafka::{
-    ClientConfig,
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
-};
+use kafka_io::delete_group;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
@@ -28,8 +24,6 @@ use crate::{
     world::World,
 };
 
-/// How long a broker may take to delete a group.
-const ADMIN_LIMIT: Duration = Duration::from_secs(10);
 /// How often a deletion is tried: the group is empty only once the broker has noticed that everybody left.
 const DELETE_ATTEMPTS: u32 = 20;
 /// The pause in between.
@@ -127,6 +121,7 @@ impl Injector<'_> {
                 let port = world.port(*who).with_context(|| format!("there is no {who}"))?;
                 return steer::await_paused(port, step, Duration::from_millis(*at_most_ms));
             }
+            Action::Trouble { link, trouble } => world.trouble(*link, *trouble)?,
             Action::SetClock { who, offset_ms } => {
                 let port = world.port(*who).with_context(|| format!("there is no {who}"))?;
                 return steer::set_clock(port, *offset_ms);
@@ -147,19 +142,17 @@ impl Injector<'_> {
     }
 
     fn delete_group(&self) -> Result<String> {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.world.places().kafka.brokers);
-        let admin: AdminClient<DefaultClientContext> = config.create()?;
-        let options = AdminOptions::new().request_timeout(Some(ADMIN_LIMIT));
-        let mut last = String::new();
+        let log = self.world.places().log_client()?;
+        let mut last = None;
         for _ in 0..DELETE_ATTEMPTS {
-            match self.runtime.block_on(admin.delete_groups(&[GROUP], &options))?.into_iter().next() {
-                Some(Err((_, code))) => last = code.to_string(),
-                _ => return Ok("the group and its offsets are gone".to_owned()),
+            match self.runtime.block_on(delete_group(&log, GROUP)) {
+                Ok(true) => return Ok("the group and its offsets are gone".to_owned()),
+                Ok(false) => return Ok("there was no group".to_owned()),
+                Err(error) => last = Some(error),
             }
             thread::sleep(DELETE_PAUSE);
         }
-        bail!("the group is still there: {last}");
+        bail!("the group is still there: {last:?}");
     }
 
     fn set_total(&self, coupon: usize, percent: i64, index: usize) -> Result<String> {

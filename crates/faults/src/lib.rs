@@ -11,6 +11,7 @@ pub mod evidence;
 pub mod fault;
 mod feed;
 mod inject;
+mod links;
 mod load;
 pub mod places;
 pub mod plan;

@@ -25,6 +25,8 @@ pub struct Shape {
     pub hammer: u64,
     /// Coupons open so long after the load began, in a third of the rounds.
     pub may_open_late: bool,
+    /// Coupons close within the hour, long after the round.
+    pub closes: bool,
     /// Load and outages as long as the fault needs them in earnest, not scaled down.
     pub in_earnest: bool,
     /// Refusals have to be fast and memory bounded.
@@ -43,6 +45,7 @@ impl Default for Shape {
             burst_at_ms: None,
             hammer: 0,
             may_open_late: true,
+            closes: false,
             in_earnest: false,
             limits_refusals: false,
             consumers: 2,
@@ -61,6 +64,8 @@ pub struct CouponPlan {
     pub total: i64,
     /// It opens so long after the load began, in milliseconds.
     pub opens_after_ms: Option<i64>,
+    /// It closes so long after the load began, in milliseconds; always after the round's end.
+    pub closes_after_ms: Option<i64>,
 }
 
 /// One ask of a member.
@@ -110,6 +115,8 @@ pub struct Plan {
 
 /// The patience of somebody who waits for the answer.
 const PATIENT_MS: u64 = 8_000;
+/// A closing time that no round reaches, and that a clock an hour off is past.
+const CLOSES_AFTER_MS: i64 = 2_400_000;
 /// Gateways.
 pub const GATEWAYS: usize = 2;
 /// Consumers, at most.
@@ -139,7 +146,8 @@ impl Plan {
             let opens_after_ms = late.then(|| i64::try_from(draw.within(300, 1_500)).unwrap_or(300));
             let total = i64::try_from(shape.members.saturating_mul(shape.seats_percent) / 100)?;
             let code = CouponCode::new(format!("f{name}-{seed:x}-{}", admission.as_str()))?;
-            coupons.push(CouponPlan { code, admission, total, opens_after_ms });
+            let closes_after_ms = shape.closes.then_some(CLOSES_AFTER_MS);
+            coupons.push(CouponPlan { code, admission, total, opens_after_ms, closes_after_ms });
             for number in 0..shape.members {
                 members.push(member(&root, &shape, index, admission, number, &name)?);
             }

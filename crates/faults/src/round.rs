@@ -157,9 +157,8 @@ async fn prepare(places: &Places, plan: &Plan) -> Result<(Client, Marks)> {
     let client = Client::new(places.gateways.clone())?;
     let since = collect::marks(places).await?;
     for coupon in &plan.coupons {
-        let opens_at =
-            coupon.opens_after_ms.map(|after| SystemClock.now().saturating_add_ms(after.saturating_add(DEFINE_MS)).to_string());
-        client.define(&coupon.code, coupon.admission, coupon.total, opens_at).await?;
+        let at = |after: i64| SystemClock.now().saturating_add_ms(after.saturating_add(DEFINE_MS)).to_string();
+        client.define(coupon, coupon.opens_after_ms.map(at), coupon.closes_after_ms.map(at)).await?;
     }
     let gate = Gate::connect(&places.redis).await?;
     let deadline = Instant::now() + GATE_LIMIT;
@@ -195,12 +194,12 @@ async fn look(database: &tokio_postgres::Client, plan: &Plan, book: &Book, found
     Ok(())
 }
 
+/// Links first: a service that was started behind a dead one would not become ready.
 fn heal(world: &mut World, plan: &Plan, consumers: usize) -> Result<()> {
+    let (links, others): (Vec<_>, Vec<_>) = plan.steps.iter().partition(|step| matches!(step.action, Action::Trouble { .. }));
+    links.iter().try_for_each(|step| world.undo(&step.action))?;
     world.heal(consumers)?;
-    for step in &plan.steps {
-        world.undo(&step.action)?;
-    }
-    Ok(())
+    others.iter().try_for_each(|step| world.undo(&step.action))
 }
 
 /// What is known once members have stopped asking.

@@ -145,7 +145,7 @@ impl<'a> Runner<'a> {
                 None => (self.world().await?, 0),
             };
             let wears_out = plan.steps.iter().any(|step| matches!(step.action, Action::AddPartitions(_)));
-            let (world, outcome) = round::run(world, plan).await;
+            let (world, outcome) = Box::pin(round::run(world, plan)).await;
             let is_whole = outcome.report.verdict == Verdict::Clean && !wears_out && rounds + 1 < ROUNDS_PER_WORLD;
             self.told(outcome, &world, wanted)?;
             if is_whole {

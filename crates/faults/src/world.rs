@@ -16,8 +16,9 @@ use stack::{
 };
 
 use crate::{
-    action::{Action, Who},
+    action::{Action, Link, Trouble, Who},
     environment,
+    links::Links,
     places::{PARTITIONS, Places},
     plan::{CONSUMERS, GATEWAYS, RECONCILERS},
 };
@@ -45,6 +46,7 @@ pub struct World {
     postgres: Postgres,
     redis: Redis,
     kafka: Kafka,
+    links: Links,
     services: BTreeMap<Who, Service>,
     places: Places,
 }
@@ -56,11 +58,16 @@ impl World {
     /// Something does not come up; the error shows its log.
     pub fn start(folder: &Path, binaries: &Path, runtime: &tokio::runtime::Handle) -> Result<Self> {
         fs::create_dir_all(folder)?;
+        let links = Links::start(&folder.join("toxiproxy"))?;
         let (postgres, redis, kafka) = thread::scope(|scope| {
-            let kafka = scope.spawn(|| Kafka::start(&folder.join("kafka"), ports::free()?, ports::free()?, Lifetime::Owned));
-            let postgres = scope
-                .spawn(|| Postgres::start(&folder.join("postgres"), ports::free()?, Durability::ProcessDeath, Lifetime::Owned));
-            let redis = Redis::start(&folder.join("redis"), ports::free()?, Lifetime::Owned);
+            let kafka = scope.spawn(|| {
+                let listeners = links.listeners();
+                Kafka::start_behind(&folder.join("kafka"), ports::free()?, ports::free()?, &listeners, Lifetime::Owned)
+            });
+            let postgres = scope.spawn(|| {
+                Postgres::start(&folder.join("postgres"), links.postgres_port(), Durability::ProcessDeath, Lifetime::Owned)
+            });
+            let redis = Redis::start(&folder.join("redis"), links.redis_port(), Lifetime::Owned);
             let gone = |_| anyhow!("a thread that starts a server panicked");
             anyhow::Ok((postgres.join().map_err(gone)??, redis?, kafka.join().map_err(gone)??))
         })?;
@@ -73,7 +80,8 @@ impl World {
             topics::create(&places.log_client()?, &plans).await.context("topics")?;
             anyhow::Ok(())
         })?;
-        let mut world = Self { folder: folder.to_path_buf(), postgres, redis, kafka, services: BTreeMap::new(), places };
+        let services = BTreeMap::new();
+        let mut world = Self { folder: folder.to_path_buf(), postgres, redis, kafka, links, services, places };
         for (index, port) in gateway_ports.into_iter().enumerate() {
             world.add(Who::Gateway(index), "coupon-gateway", binaries, port)?;
         }
@@ -91,7 +99,7 @@ impl World {
         ensure!(path.is_file(), "{} is not built; build it, or give --binaries", path.display());
         let name = who.to_string();
         let log = self.folder.join("logs").join(format!("{name}.log"));
-        let environment = environment::of(who, &self.places, port);
+        let environment = environment::of(who, &self.links.addresses(who), port);
         self.services.insert(who, Service { name, binary: path, environment, port, log, process: None });
         Ok(())
     }
@@ -230,6 +238,14 @@ impl World {
         Ok(())
     }
 
+    /// Makes trouble on a link, or ends it.
+    ///
+    /// # Errors
+    /// The proxies do not answer.
+    pub fn trouble(&self, link: Link, trouble: Trouble) -> Result<()> {
+        self.links.trouble(link, trouble)
+    }
+
     /// Takes back what an action left behind in services that still run.
     ///
     /// # Errors
@@ -244,6 +260,7 @@ impl World {
                 let port = self.port(*who).with_context(|| format!("there is no {who}"))?;
                 Failpoints::on(port).set_clock_offset_ms(0)
             }
+            Action::Trouble { link, .. } => self.trouble(*link, Trouble::None),
             _ => Ok(()),
         }
     }

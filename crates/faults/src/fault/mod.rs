@@ -3,13 +3,21 @@
 //! A fault is data. Its steps follow from the round's shape and from its own stream of the seed, so that two of them merge into one schedule.
 
 mod broker_away;
+mod broker_frozen;
 mod broker_killed;
+mod clock_off;
+mod consumer_killed_after_commit;
 mod consumers_come_and_go;
 mod database_killed;
+mod gateway_killed_before_append;
 mod old_redis_file;
 mod partitions_added;
+mod poison;
+mod reconciler_paused;
 mod redis_emptied;
+mod redis_reply_lost;
 mod same_member_and_doubled_log;
+mod slow_links;
 mod terminated_in_flight;
 mod total_changed;
 mod two_reconcilers;
@@ -36,8 +44,14 @@ pub struct Fault {
 
 /// All faults, by number.
 pub const ALL: &[&Fault] = &[
+    &broker_frozen::FAULT,
     &redis_emptied::FAULT,
+    &reconciler_paused::FAULT,
+    &redis_reply_lost::FAULT,
+    &consumer_killed_after_commit::FAULT,
+    &gateway_killed_before_append::FAULT,
     &zombie_consumer::FAULT,
+    &poison::FAULT,
     &old_redis_file::FAULT,
     &database_killed::FAULT,
     &broker_killed::FAULT,
@@ -46,6 +60,8 @@ pub const ALL: &[&Fault] = &[
     &consumers_come_and_go::FAULT,
     &partitions_added::FAULT,
     &same_member_and_doubled_log::FAULT,
+    &clock_off::FAULT,
+    &slow_links::FAULT,
     &two_reconcilers::FAULT,
     &total_changed::FAULT,
 ];
