@@ -1,0 +1,1 @@
+ALTER TABLE payment_callback DROP COLUMN hint_at;
