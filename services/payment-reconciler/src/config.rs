@@ -8,7 +8,7 @@ use service_kit::{
     telemetry::TelemetrySettings,
 };
 
-use crate::{intake::IntakeSettings, outbox::OutboxSettings};
+use crate::{callbacks::CallbackSettings, intake::IntakeSettings, outbox::OutboxSettings};
 
 /// Prefix of the environment variables.
 pub const PREFIX: &str = "PAYMENT_RECONCILER";
@@ -25,6 +25,8 @@ pub struct Settings {
     pub producer: ProducerSettings,
     /// Orders from Kafka.
     pub intake: IntakeSettings,
+    /// Callbacks of gateways.
+    pub callbacks: CallbackSettings,
     /// Outcomes to Kafka.
     pub outbox: OutboxSettings,
     /// PostgreSQL.
@@ -41,11 +43,17 @@ pub struct Settings {
 pub struct HttpSettings {
     /// Address and port to listen on.
     pub listen: String,
+    /// Threads that answer.
+    pub workers: usize,
+    /// Connections at a time; more wait in the backlog of the system.
+    pub connections_max: usize,
+    /// How long a client may take to send the head of a request, in milliseconds.
+    pub client_timeout_ms: u64,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8097".to_owned() }
+        Self { listen: "127.0.0.1:8097".to_owned(), workers: 1, connections_max: 512, client_timeout_ms: 5_000 }
     }
 }
 
@@ -72,6 +80,7 @@ impl Validate for Settings {
         if self.shutdown.grace_ms < 100 {
             faults.push(Fault::new("shutdown.grace_ms", "is too short", "give at least 100"));
         }
+        faults.extend(self.callbacks.faults());
         faults.extend(self.intake.faults());
         faults.extend(self.outbox.faults());
         faults.extend(self.telemetry.faults());

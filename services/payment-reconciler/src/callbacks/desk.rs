@@ -1,6 +1,13 @@
 //! Takes one callback: reads it by its gateway's adapter, stores it, makes its payment due; one transaction.
 
-use std::{collections::BTreeMap, num::NonZeroU32, sync::{Arc, atomic::{AtomicU32, Ordering}}};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
@@ -161,7 +168,7 @@ impl Desk {
             hint.authenticated = true;
         }
         if payment.is_none() && !hint.authenticated {
-            let full = self.unknown_waiting.load(Ordering::Relaxed) >= self.settings.unknown_waiting_max;
+            let full = AtomicU32::load(&self.unknown_waiting, Ordering::Relaxed) >= self.settings.unknown_waiting_max;
             if full || counter.unknown.check().is_err() {
                 return Err(DeskError::TooMany);
             }
@@ -234,14 +241,12 @@ impl Note {
             .optional()?;
         let stored = match stored {
             Some(stored) => Some(stored),
-            None => {
-                sql_query(RAISE)
-                    .bind::<sql_types::Text, _>(&self.provider)
-                    .bind::<sql_types::Text, _>(self.hint.reference.as_str())
-                    .get_result(connection)
-                    .await
-                    .optional()?
-            }
+            None => sql_query(RAISE)
+                .bind::<sql_types::Text, _>(&self.provider)
+                .bind::<sql_types::Text, _>(self.hint.reference.as_str())
+                .get_result(connection)
+                .await
+                .optional()?,
         };
         match (stored, &self.payment) {
             (Some(StoredRow { is_new: false, .. }), _) => Ok(Taken::Repeated),

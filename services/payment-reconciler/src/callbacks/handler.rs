@@ -31,12 +31,7 @@ async fn take(app: Data<App>, request: HttpRequest, payload: web::Payload) -> Re
     http::json(StatusCode::OK, &serde_json::json!({ "status": taken?.as_str() }))
 }
 
-async fn answer(
-    desk: &Desk,
-    provider: &str,
-    request: &HttpRequest,
-    payload: web::Payload,
-) -> Result<super::Taken, ApiError> {
+async fn answer(desk: &Desk, provider: &str, request: &HttpRequest, payload: web::Payload) -> Result<super::Taken, ApiError> {
     if !desk.knows(provider) {
         return Err(ApiError::UnknownProvider);
     }

@@ -12,4 +12,4 @@ mod sweep;
 pub use desk::{Desk, DeskError, Taken};
 pub use handler::configure;
 pub use settings::CallbackSettings;
-pub use sweep::{Swept, Sweeper};
+pub use sweep::{Sweeper, Swept};

@@ -160,17 +160,14 @@ impl Sweeper {
             let mut connection = db.conn().await?;
             connection
                 .transaction(async |connection| {
-                    let due: Vec<DueRow> =
-                        sql_query(DUE).bind::<sql_types::BigInt, _>(rows_max).load(connection).await?;
+                    let due: Vec<DueRow> = sql_query(DUE).bind::<sql_types::BigInt, _>(rows_max).load(connection).await?;
                     if due.is_empty() {
                         return Ok(0);
                     }
                     let payments: Vec<&str> = due.iter().map(|row| row.payment_id.as_str()).collect();
                     let callbacks: Vec<i64> = due.iter().map(|row| row.callback_id).collect();
-                    let hinted = sql_query(HINT)
-                        .bind::<sql_types::Array<sql_types::Text>, _>(payments)
-                        .execute(connection)
-                        .await?;
+                    let hinted =
+                        sql_query(HINT).bind::<sql_types::Array<sql_types::Text>, _>(payments).execute(connection).await?;
                     sql_query(DONE).bind::<sql_types::Array<sql_types::BigInt>, _>(callbacks).execute(connection).await?;
                     Ok::<_, LineError>(hinted)
                 })
@@ -185,7 +182,7 @@ impl Sweeper {
         let enough = i64::from(self.settings.unknown_waiting_max).saturating_mul(2).max(1);
         let row: CountRow = sql_query(COUNT).bind::<sql_types::BigInt, _>(enough).get_result(&mut connection).await?;
         let waiting = u32::try_from(row.waiting).unwrap_or(u32::MAX);
-        self.unknown_waiting.store(waiting, Ordering::Relaxed);
+        AtomicU32::store(&self.unknown_waiting, waiting, Ordering::Relaxed);
         metrics::gauge!("trueup_payment_callbacks_unknown", "overdue" => "no").set(f64::from(waiting));
         let overdue = u32::try_from(row.overdue).unwrap_or(u32::MAX);
         metrics::gauge!("trueup_payment_callbacks_unknown", "overdue" => "yes").set(f64::from(overdue));

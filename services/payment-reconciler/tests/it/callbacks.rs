@@ -1,0 +1,192 @@
+//! Callbacks against a real PostgreSQL.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use domain::{clock::SystemClock, secret::Secret};
+use payment_providers::port::PaymentProvider;
+use payment_reconciler::callbacks::{CallbackSettings, Desk, DeskError, Sweeper, Swept, Taken};
+use testkit::World;
+use uuid::Uuid;
+
+use crate::{
+    orders::{Sql, db, order},
+    scripted::Scripted,
+};
+
+struct Stage {
+    sql: Sql,
+    desk: Arc<Desk>,
+    sweeper: Sweeper,
+    waiting: Arc<AtomicU32>,
+}
+
+async fn stage(name: &str, settings: CallbackSettings) -> Stage {
+    let world = World::of_payments(name).await;
+    let (db, waiting) = (db(&world).await, Arc::new(AtomicU32::new(0)));
+    let providers = [Scripted::named("sim") as Arc<dyn PaymentProvider>];
+    let desk = Desk::new(db.clone(), Arc::new(SystemClock), settings.clone(), providers, Arc::clone(&waiting));
+    let sweeper = Sweeper::new(db, Uuid::from_u128(1), settings, Arc::clone(&waiting));
+    Stage { sql: Sql::of(&world).await, desk: Arc::new(desk), sweeper, waiting }
+}
+
+fn generous() -> CallbackSettings {
+    CallbackSettings { unsigned_per_s: 10_000, unsigned_burst: 10_000, unknown_burst: 10_000, ..CallbackSettings::default() }
+}
+
+fn body(reference: &str, event: &str) -> String {
+    format!(r#"{{"reference":"{reference}","event":"{event}"}}"#)
+}
+
+impl Stage {
+    async fn take(&self, body: &str, signed: bool) -> Result<Taken, DeskError> {
+        let signature = ("x-signature".to_owned(), "good".to_owned());
+        let headers = if signed { vec![signature] } else { Vec::new() };
+        self.desk.take("sim", &headers, body.as_bytes()).await
+    }
+
+    /// Whether the payment is due now because of a hint.
+    async fn hinted(&self, payment: &str) -> bool {
+        self.sql.number(&format!("SELECT count(*) FROM payment WHERE payment_id = '{payment}' AND hinted_at IS NOT NULL")).await
+            == 1
+    }
+
+    /// The payment was asked about just now, as the line would write it.
+    async fn asked(&self, payment: &str) {
+        let asked = format!("UPDATE payment SET hinted_at = NULL, checked_at = payment_now() WHERE payment_id = '{payment}'");
+        self.sql.run(&asked).await;
+    }
+
+    async fn time_passes(&self, ms: i64) {
+        let moves = "INSERT INTO payment_clock (offset_ms) VALUES ($1) ON CONFLICT (only_row) DO UPDATE SET offset_ms = payment_clock.offset_ms + $1";
+        self.sql.execute(moves, &[&ms]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_makes_its_payment_due_and_repeats_are_one() {
+    let stage = stage("callbacks", generous()).await;
+    stage.sql.place(&order("a")).await;
+    assert!(!stage.hinted("p-a").await);
+    assert_eq!(stage.take(&body("ref-a", "e1"), true).await.unwrap(), Taken::Stored);
+    assert!(stage.hinted("p-a").await);
+    stage.asked("p-a").await;
+    for _ in 0..3 {
+        assert_eq!(stage.take(&body("ref-a", "e1"), true).await.unwrap(), Taken::Repeated);
+    }
+    assert!(!stage.hinted("p-a").await, "a repeat asks for nothing");
+    assert_eq!(stage.sql.number("SELECT times::bigint FROM payment_callback").await, 4);
+    assert_eq!(stage.sql.text("SELECT state FROM payment").await, "PENDING", "it never decides");
+
+    assert_eq!(stage.take("{}", true).await.unwrap(), Taken::Ignored);
+    assert!(matches!(stage.take("no json", true).await, Err(DeskError::Malformed(_))));
+    let forged = [("x-signature".to_owned(), "bad".to_owned())];
+    let refused = stage.desk.take("sim", &forged, body("ref-a", "e2").as_bytes()).await;
+    assert!(matches!(refused, Err(DeskError::Signature(_))));
+    assert!(matches!(stage.desk.take("nobody", &[], b"{}").await, Err(DeskError::UnknownProvider)));
+    assert_eq!(stage.sql.number("SELECT count(*) FROM payment_callback").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_hints_at_once_make_a_payment_due_once_and_not_again_before_its_bound() {
+    let stage = Arc::new(stage("storm", generous()).await);
+    stage.sql.place(&order("a")).await;
+    let hints = (0..40).map(|number| {
+        let stage = Arc::clone(&stage);
+        tokio::spawn(async move { stage.take(&body("ref-a", &format!("e{number}")), false).await.unwrap() })
+    });
+    for hint in futures::future::join_all(hints).await {
+        assert_eq!(hint.unwrap(), Taken::Stored);
+    }
+    assert!(stage.hinted("p-a").await);
+    stage.asked("p-a").await;
+    for number in 40..60 {
+        stage.take(&body("ref-a", &format!("e{number}")), false).await.unwrap();
+    }
+    assert!(!stage.hinted("p-a").await, "it was asked too short ago");
+    assert_eq!(stage.sql.number("SELECT count(*) FROM payment_callback WHERE hint_at IS NOT NULL").await, 1, "once a payment");
+    assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept::default()));
+    assert!(!stage.hinted("p-a").await);
+    stage.time_passes(10_000).await;
+    assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept { hinted: 1, ..Swept::default() }));
+    assert!(stage.hinted("p-a").await, "the last hint is not lost");
+    assert_eq!(stage.sql.number("SELECT count(*) FROM payment_callback WHERE hint_at IS NOT NULL").await, 0);
+    assert_eq!(stage.sql.number("SELECT count(*) FROM payment_callback").await, 50, "a payment keeps a bounded number");
+    assert_eq!(stage.sql.number("SELECT sum(times) FROM payment_callback").await, 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deposits_secret_is_compared() {
+    let stage = stage("secret", generous()).await;
+    let mut deposit = order("a");
+    deposit.payments[0].deposit_secret = Some(Secret::new("ps_right"));
+    stage.sql.place(&deposit).await;
+    let with = |secret: &str, event: &str| format!(r#"{{"reference":"ref-a","event":"{event}","secret":"{secret}"}}"#);
+    let wrong = stage.take(&with("ps_wrong", "e1"), false).await;
+    assert!(matches!(wrong, Err(DeskError::Signature(_))));
+    assert!(!stage.hinted("p-a").await);
+    assert_eq!(stage.take(&with("ps_right", "e2"), false).await.unwrap(), Taken::Stored);
+    assert!(stage.hinted("p-a").await);
+    assert_eq!(stage.sql.number("SELECT count(*) FROM payment_callback WHERE authenticated").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_of_an_unknown_payment_waits_for_its_intake_and_then_an_operator_sees_it() {
+    let stage = stage("unknown", generous()).await;
+    assert_eq!(stage.take(&body("ref-late", "e1"), true).await.unwrap(), Taken::Waiting);
+    assert_eq!(stage.take(&body("ref-never", "e2"), false).await.unwrap(), Taken::Waiting);
+    assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept::default()));
+    assert_eq!(stage.waiting.load(Ordering::Relaxed), 1, "unsigned ones are counted");
+    stage.sql.place(&order("late")).await;
+    assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept { found: 1, hinted: 1, ..Swept::default() }));
+    assert!(stage.hinted("p-late").await);
+    stage.time_passes(7 * 24 * 3_600_000 + 1).await;
+    assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept { overdue: 1, ..Swept::default() }));
+    assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept::default()), "it is told once");
+    assert_eq!(stage.sql.text("SELECT reference FROM payment_callback WHERE attention_since IS NOT NULL").await, "ref-never");
+    stage.time_passes(90 * 24 * 3_600_000).await;
+    assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept { deleted: 2, ..Swept::default() }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unsigned_callbacks_are_bounded_and_signed_ones_are_not() {
+    let settings = CallbackSettings { unsigned_per_s: 1, unsigned_burst: 3, unknown_waiting_max: 1, ..generous() };
+    let stage = stage("bounded", settings).await;
+    stage.sql.place(&order("a")).await;
+    assert_eq!(stage.take(&body("ref-x", "e0"), false).await.unwrap(), Taken::Waiting);
+    stage.sweeper.run_once().await.unwrap();
+    assert!(matches!(stage.take(&body("ref-y", "e1"), false).await, Err(DeskError::TooMany)), "enough wait already");
+    // At most three and one more for each second that passes meanwhile.
+    let mut refused = 0;
+    for number in 0..200 {
+        refused += i32::from(matches!(stage.take(&body("ref-a", &format!("u{number}")), false).await, Err(DeskError::TooMany)));
+    }
+    assert!(refused > 100, "{refused} of 200 refused");
+    for number in 0..20 {
+        assert_eq!(stage.take(&body("ref-a", &format!("s{number}")), true).await.unwrap(), Taken::Stored);
+    }
+    assert_eq!(stage.take(&body("ref-z", "signed"), true).await.unwrap(), Taken::Waiting);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_is_not_made_due() {
+    let stage = stage("success", generous()).await;
+    stage.sql.place(&order("a")).await;
+    stage
+        .sql
+        .run(
+            "INSERT INTO product (product_id, initial_stock, stock) VALUES ('book', 10, 10);
+             BEGIN;
+             INSERT INTO money_entry (payment_id, kind, pg_transaction_id, amount, currency, actor) VALUES ('p-a', 'capture', 't', 15000, 'KRW', 'test');
+             UPDATE customer_order SET state = 'COMPLETED' WHERE order_id = 'a';
+             UPDATE payment SET state = 'SUCCESS' WHERE payment_id = 'p-a';
+             INSERT INTO stock_movement (order_id, product_id, kind, change) VALUES ('a', 'book', 'sold', -2);
+             COMMIT",
+        )
+        .await;
+    assert_eq!(stage.take(&body("ref-a", "e1"), true).await.unwrap(), Taken::Stored);
+    assert!(!stage.hinted("p-a").await);
+    assert_eq!(stage.sql.number("SELECT count(*) FROM payment_callback WHERE hint_at IS NOT NULL").await, 0);
+}
