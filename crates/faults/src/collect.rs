@@ -14,7 +14,7 @@ use kafka_io::LogReader;
 use redis_io::{Gate, GateState as Opening, keys};
 
 use crate::{
-    evidence::{Answer, CouponEvidence, CouponRow, GateState, LedgerRow, Sample},
+    evidence::{Answer, CouponEvidence, CouponRow, Evidence, GateState, LedgerRow, Sample},
     places::Places,
 };
 
@@ -79,6 +79,28 @@ pub async fn read_log(places: &Places, partition: i32, from: i64, mut take: impl
         batch.iter().for_each(|raw| take(&raw));
     }
     Ok(end)
+}
+
+/// Reads the servers once more; what clients were told stays.
+///
+/// # Errors
+/// A server does not answer.
+pub async fn again(places: &Places, before: &Evidence) -> Result<Evidence> {
+    let mut evidence = Evidence { coupons: Vec::new(), ..before.clone() };
+    for old in &before.coupons {
+        let since = old.log.iter().map(|record| (record.place.partition, record.place.offset)).take(1).collect();
+        let known = Known {
+            code: old.code.clone(),
+            admission: old.admission,
+            is_plain: old.is_plain,
+            members: old.members.iter().cloned().collect(),
+            answers: old.answers.clone(),
+            unanswered: old.unanswered.clone(),
+            oversold: old.oversold.clone(),
+        };
+        evidence.coupons.push(coupon(places, known, &since).await?);
+    }
+    Ok(evidence)
 }
 
 /// All about one coupon.

@@ -90,7 +90,10 @@ impl Injector<'_> {
                 let code = world.terminate(*who)?;
                 return Ok(format!("exit code {code:?}"));
             }
-            Action::Start(who) => world.start_again(*who)?,
+            Action::Start(who) => {
+                let was_down = world.start_again(*who)?;
+                return Ok(if was_down { "it was down" } else { "it was running" }.to_owned());
+            }
             Action::FlushRedis => return self.redis(&["FLUSHALL"]),
             Action::FlushScripts => return self.redis(&["SCRIPT", "FLUSH"]),
             Action::KeepRedisFiles => copy(&world.redis_folder().join("appendonlydir"), &kept(world))?,

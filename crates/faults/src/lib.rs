@@ -24,6 +24,7 @@ pub mod selection;
 mod steer;
 mod world;
 
+pub use collect::again as collect_again;
 pub use round::{Outcome, run as run_round};
 pub use run::{Exit, run};
 pub use world::World;

@@ -50,6 +50,8 @@ pub struct RoundReport {
     pub answers: BTreeMap<String, u64>,
     /// What was done.
     pub steps: Vec<Done>,
+    /// How often failpoints took effect in processes that lived until the end.
+    pub effects: Vec<String>,
     /// The coupons.
     pub coupons: Vec<CouponCount>,
     /// What is wrong.
@@ -72,6 +74,7 @@ impl RoundReport {
             requests: 0,
             answers: BTreeMap::new(),
             steps: Vec::new(),
+            effects: Vec::new(),
             coupons: Vec::new(),
             violations: Vec::new(),
             duration_ms: 0,

@@ -128,7 +128,7 @@ async fn broken_and_healed(world: World, plan: Arc<Plan>, report: &mut RoundRepo
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
     let judged = async {
-        healed.context("not everything came up again")?;
+        report.effects = healed.context("not everything came up again")?;
         let after = afterwards(&places, &plan, &load, open).await?;
         stop.store(true, Ordering::Relaxed);
         let oversold = sampler.await.unwrap_or_default();
@@ -194,12 +194,13 @@ async fn look(database: &tokio_postgres::Client, plan: &Plan, book: &Book, found
     Ok(())
 }
 
-/// Links first: a service that was started behind a dead one would not become ready.
-fn heal(world: &mut World, plan: &Plan, consumers: usize) -> Result<()> {
+/// Links first: a service that was started behind a dead one would not become ready. Says how often failpoints took effect.
+fn heal(world: &mut World, plan: &Plan, consumers: usize) -> Result<Vec<String>> {
     let (links, others): (Vec<_>, Vec<_>) = plan.steps.iter().partition(|step| matches!(step.action, Action::Trouble { .. }));
-    links.iter().try_for_each(|step| world.undo(&step.action))?;
+    links.iter().try_for_each(|step| world.undo(&step.action).map(drop))?;
     world.heal(consumers)?;
-    others.iter().try_for_each(|step| world.undo(&step.action))
+    let effects: Vec<Option<String>> = others.iter().map(|step| world.undo(&step.action)).collect::<Result<_>>()?;
+    Ok(effects.into_iter().flatten().collect())
 }
 
 /// What is known once members have stopped asking.

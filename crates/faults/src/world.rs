@@ -25,6 +25,10 @@ use crate::{
 
 /// How long a service may take from SIGTERM to its end: its grace time and some more.
 const END_LIMIT: Duration = Duration::from_secs(15);
+/// How often a killed PostgreSQL is started again.
+const POSTGRES_ATTEMPTS: u32 = 20;
+/// The pause in between.
+const POSTGRES_PAUSE: Duration = Duration::from_millis(200);
 /// How long a server of a drill keeps its log: a day is more than any drill lasts.
 const RETENTION_DAYS: u32 = 1;
 
@@ -181,16 +185,21 @@ impl World {
         self.process(who).is_some_and(Process::is_running)
     }
 
-    /// Starts it again if it does not run. Servers are waited for, services are not.
+    /// Starts it again if it does not run, and says whether it had to. Servers are waited for, services are not.
     ///
     /// # Errors
     /// It does not come up.
-    pub fn start_again(&mut self, who: Who) -> Result<()> {
+    pub fn start_again(&mut self, who: Who) -> Result<bool> {
         if self.is_running(who) {
-            return Ok(());
+            return Ok(false);
         }
+        self.start_dead(who)?;
+        Ok(true)
+    }
+
+    fn start_dead(&mut self, who: Who) -> Result<()> {
         match who {
-            Who::Postgres => self.postgres.restart(),
+            Who::Postgres => self.restart_postgres(),
             Who::Redis => self.redis.restart(),
             Who::Kafka => self.kafka.restart(),
             Who::Gateway(_) | Who::Consumer(_) | Who::Reconciler(_) => {
@@ -200,6 +209,17 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// The children of a killed PostgreSQL live a moment longer than it and hold its memory, so that a new one cannot start at once.
+    fn restart_postgres(&mut self) -> Result<()> {
+        for _ in 1..POSTGRES_ATTEMPTS {
+            if self.postgres.restart().is_ok() {
+                return Ok(());
+            }
+            thread::sleep(POSTGRES_PAUSE);
+        }
+        self.postgres.restart()
     }
 
     /// Waits until a service is ready.
@@ -246,22 +266,23 @@ impl World {
         self.links.trouble(link, trouble)
     }
 
-    /// Takes back what an action left behind in services that still run.
+    /// Takes back what an action left behind in services that still run. Says how often a failpoint took effect.
     ///
     /// # Errors
     /// A service does not answer.
-    pub fn undo(&self, action: &Action) -> Result<()> {
+    pub fn undo(&self, action: &Action) -> Result<Option<String>> {
+        let failpoints = |who: Who| {
+            let port = self.port(who).with_context(|| format!("there is no {who}"))?;
+            anyhow::Ok(Failpoints::on(port))
+        };
         match action {
             Action::Failpoint { who, step, .. } => {
-                let port = self.port(*who).with_context(|| format!("there is no {who}"))?;
-                Failpoints::on(port).clear(step).map(drop)
+                let report = failpoints(*who)?.clear(step)?;
+                Ok(Some(format!("{who}: {step} took effect {} of {} times", report.fired, report.hits)))
             }
-            Action::SetClock { who, .. } => {
-                let port = self.port(*who).with_context(|| format!("there is no {who}"))?;
-                Failpoints::on(port).set_clock_offset_ms(0)
-            }
-            Action::Trouble { link, .. } => self.trouble(*link, Trouble::None),
-            _ => Ok(()),
+            Action::SetClock { who, .. } => failpoints(*who)?.set_clock_offset_ms(0).map(|()| None),
+            Action::Trouble { link, .. } => self.trouble(*link, Trouble::None).map(|()| None),
+            _ => Ok(None),
         }
     }
 }

@@ -3,4 +3,5 @@
 
 mod clean;
 mod planted;
+mod real;
 mod schedule;
