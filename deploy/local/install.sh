@@ -76,6 +76,25 @@ if [ "$("$toxiproxy" -version 2>/dev/null | grep -o '[0-9.]*$')" != "${toxiproxy
   fi
 fi
 
+# --- stripe-mock ----------------------------------------------------------------------------------------------------
+# Holds the Stripe adapter's calls against Stripe's own OpenAPI document. It stays out of the Docker stack: it is for tests only.
+stripe_mock_version=v0.203.0
+stripe_mock="$local_dir/tools/bin/stripe-mock"
+if ! "$stripe_mock" -version 2>/dev/null | grep -q "$stripe_mock_version"; then
+  go_minor=$(go env GOVERSION 2>/dev/null | sed -nE 's/^go1\.([0-9]+).*/\1/p' || true)
+  if [ "${go_minor:-0}" -ge 22 ]; then
+    say "stripe-mock $stripe_mock_version (checks of the Stripe adapter, by go install)"
+    mkdir -p "$local_dir/tools/bin" "$local_dir/tools/go-part"
+    GOBIN="$local_dir/tools/go-part" go install -ldflags "-X main.version=$stripe_mock_version" \
+      "github.com/stripe/stripe-mock@$stripe_mock_version"
+    mv "$local_dir/tools/go-part/stripe-mock" "$stripe_mock"
+    rmdir "$local_dir/tools/go-part"
+  else
+    printf '%s\n' 'warning: stripe-mock is not installed, because Go 1.22 or newer is missing (https://go.dev/dl).' \
+      '  Everything runs without it; the tests of the Stripe adapter against it are skipped, and say so (under CI they fail).' >&2
+  fi
+fi
+
 # --- buf ------------------------------------------------------------------------------------------------------------
 buf_version=1.75.0
 if [ "$("$local_dir/tools/bin/buf" --version 2>/dev/null)" != "$buf_version" ]; then

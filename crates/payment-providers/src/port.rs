@@ -16,6 +16,9 @@ pub trait PaymentProvider: Send + Sync {
     /// By which name payments refer to it.
     fn name(&self) -> &ProviderName;
 
+    /// Whether a reference has the form that the gateway asks for (Toss: 6 to 64 letters, digits, `-`, `_` and `=`). Others need no asking.
+    fn accepts(&self, reference: &PgReference) -> bool;
+
     /// What became of a payment. Asking changes nothing.
     ///
     /// # Errors
@@ -117,7 +120,7 @@ pub enum Advice {
     Later,
     /// What was asked seems to have been done already, or somebody else moved the payment: ask what became of it.
     Ask,
-    /// It will not be done however often it is tried: a person has to look. So it is with codes that the table does not know.
+    /// It will not be done however often it is tried: a person has to look.
     Manual,
 }
 

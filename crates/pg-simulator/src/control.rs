@@ -12,7 +12,7 @@ use crate::{
     callbacks::Callbacks,
     faults::{Latency, Outage},
     ledger::{By, Entry, EntryKind},
-    payment::{NewPayment, Payment, RefundView, Refusal},
+    payment::{NewPayment, Payment, RefundOrder, RefundView, Refusal},
     script::{Answer, Script},
     state::{Limits, State},
 };
@@ -176,26 +176,20 @@ impl Control {
     /// # Errors
     /// There is no such payment, or so much is not held.
     pub fn refund_at_dashboard(&self, reference: &str, amount: Option<i64>) -> Result<RefundView, ControlError> {
-        self.refund(reference, amount, None, By::Dashboard, true).map_err(|refusal| match refusal {
+        let order = RefundOrder { amount, key: None, note: None, by: By::Dashboard, has_payer_account: true };
+        self.refund(reference, order).map_err(|refusal| match refusal {
             Refusal::NotFound => ControlError::Unknown(reference.to_owned()),
             other => ControlError::Refused(format!("{other:?}")),
         })
     }
 
-    pub(crate) fn refund(
-        &self,
-        reference: &str,
-        amount: Option<i64>,
-        key: Option<&str>,
-        by: By,
-        has_payer_account: bool,
-    ) -> Result<RefundView, Refusal> {
+    pub(crate) fn refund(&self, reference: &str, order: RefundOrder<'_>) -> Result<RefundView, Refusal> {
         let now = self.now();
         let mut state = self.state();
         state.refund_ids = state.refund_ids.saturating_add(1);
         let id = format!("re_{:08}", state.refund_ids);
         let payment = state.payments.get_mut(reference).ok_or(Refusal::NotFound)?;
-        let (view, bookings) = payment.refund(amount, key, by, has_payer_account, id, now)?;
+        let (view, bookings) = payment.refund(order, id, now)?;
         self.0.callbacks.offer(payment, now);
         state.book(now, reference, bookings);
         Ok(view)
@@ -300,7 +294,7 @@ impl Control {
     #[must_use]
     pub fn ledger_page(&self, after: u64, limit: usize) -> (Vec<Entry>, bool) {
         let (from, to) = (Timestamp::from_unix_ms(i64::MIN), Timestamp::from_unix_ms(i64::MAX));
-        self.state().ledger.page(from, to, after, limit)
+        self.state().ledger.page(from, to, after, limit, |_| true)
     }
 }
 

@@ -89,14 +89,21 @@ impl Ledger {
         self.places.get(reference).into_iter().flatten().filter_map(|&place| self.entries.get(place))
     }
 
-    /// Entries of `[from, to)` behind `after`, at most `limit`, and whether there are more.
-    pub fn page(&self, from: Timestamp, to: Timestamp, after: u64, limit: usize) -> (Vec<Entry>, bool) {
+    /// Entries of `[from, to)` behind `after` that are to be kept, at most `limit`, and whether there are more.
+    pub fn page(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        after: u64,
+        limit: usize,
+        keep: impl Fn(&Entry) -> bool,
+    ) -> (Vec<Entry>, bool) {
         let start = usize::try_from(after).unwrap_or(usize::MAX);
         let mut page: Vec<Entry> = self
             .entries
             .iter()
             .skip(start)
-            .filter(|entry| entry.at >= from && entry.at < to)
+            .filter(|entry| entry.at >= from && entry.at < to && keep(entry))
             .take(limit.saturating_add(1))
             .cloned()
             .collect();

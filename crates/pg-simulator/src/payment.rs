@@ -57,6 +57,8 @@ pub struct RefundView {
     pub id: String,
     /// The idempotency key that came with it.
     pub key: Option<String>,
+    /// What the caller wrote to it: Toss' reason, a mark in Stripe's metadata.
+    pub note: Option<String>,
     /// In minor units.
     pub amount: i64,
     /// How far it is.
@@ -70,6 +72,17 @@ struct Refund {
     view: RefundView,
     script: RefundScript,
     asks: u32,
+}
+
+/// A refund to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct RefundOrder<'a> {
+    /// Without it all that is held.
+    pub amount: Option<i64>,
+    pub key: Option<&'a str>,
+    pub note: Option<&'a str>,
+    pub by: By,
+    pub has_payer_account: bool,
 }
 
 /// Why a refund or a close is refused.
@@ -238,16 +251,9 @@ impl Payment {
         })
     }
 
-    /// Gives money back; `amount` without a value is all that is held.
-    pub fn refund(
-        &mut self,
-        amount: Option<i64>,
-        key: Option<&str>,
-        by: By,
-        has_payer_account: bool,
-        id: String,
-        now: Timestamp,
-    ) -> Result<(RefundView, Vec<Booking>), Refusal> {
+    /// Gives money back.
+    pub fn refund(&mut self, order: RefundOrder<'_>, id: String, now: Timestamp) -> Result<(RefundView, Vec<Booking>), Refusal> {
+        let RefundOrder { amount, key, note, by, has_payer_account } = order;
         if *self.answer() == Answer::NotFound {
             return Err(Refusal::NotFound);
         }
@@ -278,7 +284,8 @@ impl Payment {
             RefundScript::Pending(_) | RefundScript::FailsLater(_) => PgRefundState::Pending,
         };
         let key = key.map(str::to_owned);
-        let view = RefundView { id: id.clone(), key: key.clone(), amount, state, at: now };
+        let note = note.map(str::to_owned);
+        let view = RefundView { id: id.clone(), key: key.clone(), note, amount, state, at: now };
         self.refunds.push(Refund { view: view.clone(), script, asks: 0 });
         let booked = (state == PgRefundState::Done).then_some(Booking {
             kind: EntryKind::Refund,

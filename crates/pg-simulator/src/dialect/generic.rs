@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Shared, found, idempotency_key, is_authorized, look, rfc3339, unauthorized};
 use crate::{
     ledger::{By, EntryKind},
-    payment::{Payment, RefundView, Refusal},
+    payment::{Payment, RefundOrder, RefundView, Refusal},
     respond::{Reply, answer, once},
     script::{Answer, Call, Method},
 };
@@ -94,6 +94,7 @@ fn body(payment: &Payment) -> Value {
         "captured": payment.captured,
         "refunded": payment.refunded(),
         "transaction_id": payment.paid_at.map(|_| format!("tx_{}", payment.reference)),
+        "paid_at": payment.paid_at.map(rfc3339),
         "refund_needs_payer": payment.script.method == Method::VirtualAccount,
         "expires_at": payment.deposit_until().map(rfc3339),
         "refunds": payment.refunds().map(|refund| refund_body(refund, currency)).collect::<Vec<_>>(),
@@ -143,7 +144,9 @@ async fn refund(
                 }
                 Some(_) => {}
             }
-            match control.refund(&reference, Some(form.amount), key.as_deref(), By::Api, false) {
+            let (amount, key) = (Some(form.amount), key.as_deref());
+            let order = RefundOrder { amount, key, note: Some(&form.reason), by: By::Api, has_payer_account: false };
+            match control.refund(&reference, order) {
                 Ok(view) => Reply::new(201, refund_body(&view, &form.currency)),
                 Err(why) => refusal(why),
             }
@@ -183,7 +186,7 @@ async fn transactions(request: HttpRequest, shared: web::Data<Shared>, window: w
             return Reply::new(400, error("invalid_request", "from and to are RFC 3339"));
         };
         let limit = window.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-        let (entries, more) = control.state().ledger.page(from, to, window.cursor.unwrap_or(0), limit);
+        let (entries, more) = control.state().ledger.page(from, to, window.cursor.unwrap_or(0), limit, |_| true);
         let next = entries.last().filter(|_| more).map(|entry| entry.sequence.to_string());
         let lines: Vec<Value> = entries
             .iter()

@@ -8,7 +8,7 @@ use super::{Shared, found, idempotency_key, is_authorized, look, unauthorized};
 use crate::{
     control::Control,
     ledger::{By, Entry, EntryKind},
-    payment::{Payment, RefundView, Refusal},
+    payment::{Payment, RefundOrder, RefundView, Refusal},
     respond::{Reply, answer, once},
     script::{Answer, Call},
 };
@@ -84,8 +84,8 @@ fn refund_body(payment: &Payment, refund: &RefundView) -> Value {
         PgRefundState::Failed => "failed",
     };
     let mut metadata = Map::new();
-    if let Some(key) = &refund.key {
-        metadata.insert("trueup_key".to_owned(), Value::from(key.as_str()));
+    if let Some(note) = &refund.note {
+        metadata.insert("trueup_key".to_owned(), Value::from(note.as_str()));
     }
     json!({
         "id": refund.id, "object": "refund", "amount": refund.amount, "currency": payment.captured_in.as_str().to_lowercase(),
@@ -230,8 +230,9 @@ fn refunded(control: &Control, id: &str, form: &Pairs, key: Option<&str>) -> Rep
         Some(Err(_)) => return Reply::new(400, error("invalid_request_error", "parameter_invalid_integer", "amount")),
     };
     // The mark that the merchant's software asks for stands in its metadata; the header's key is not shown by Stripe.
-    let mark = value_of(form, "metadata[trueup_key]").or(key);
-    let (code, message) = match control.refund(id, amount, mark, By::Api, true) {
+    let note = value_of(form, "metadata[trueup_key]");
+    let order = RefundOrder { amount, key, note, by: By::Api, has_payer_account: true };
+    let (code, message) = match control.refund(id, order) {
         Ok(view) => {
             let shown = look(control, id, Call::Refund, |payment| refund_body(payment, &view));
             return found(shown, missing);
@@ -258,7 +259,7 @@ async fn balance_transactions(request: HttpRequest, shared: web::Data<Shared>, p
         let after = value_of(&pairs, "starting_after").and_then(|id| id.strip_prefix("txn_")).and_then(|id| id.parse().ok());
         let limit = value_of(&pairs, "limit").and_then(|text| text.parse().ok()).unwrap_or(10).clamp(1, PAGE_MAX);
         let (from, to) = (moment("created[gte]", i64::MIN), moment("created[lt]", i64::MAX));
-        let (entries, more) = control.state().ledger.page(from, to, after.unwrap_or(0), limit);
+        let (entries, more) = control.state().ledger.page(from, to, after.unwrap_or(0), limit, |_| true);
         Reply::new(200, list(entries.iter().map(line).collect(), more, "/v1/balance_transactions"))
     })
     .await

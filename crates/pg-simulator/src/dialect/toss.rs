@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Shared, found, idempotency_key, is_authorized, look, unauthorized};
 use crate::{
     ledger::{By, Entry, EntryKind},
-    payment::{Payment, Refusal},
+    payment::{Payment, RefundOrder, Refusal},
     respond::{Reply, answer, once},
     script::{Answer, Call, Method},
 };
@@ -125,7 +125,7 @@ pub fn body(payment: &Payment) -> Value {
                 PgRefundState::Failed => "ABORTED",
             };
             json!({
-                "transactionKey": refund.id, "cancelReason": refund.key, "cancelAmount": number(refund.amount, payment.captured_in), "cancelStatus": state,
+                "transactionKey": refund.id, "cancelReason": refund.note, "cancelAmount": number(refund.amount, payment.captured_in), "cancelStatus": state,
                 "canceledAt": kst(refund.at), "cancelRequestId": null,
             })
         })
@@ -227,7 +227,8 @@ fn cancelled(control: &crate::Control, order: &str, form: &CancelRequest, key: O
             if form.refundable_amount.as_ref().is_some_and(|expected| minor_units(expected, currency) != Some(refundable)) {
                 return Reply::new(400, error("NOT_MATCHES_REFUNDABLE_AMOUNT"));
             }
-            control.refund(order, amount, key, By::Api, form.refund_receive_account.is_some()).map(|_view| ())
+            let (note, has_payer_account) = (Some(form.cancel_reason.as_str()), form.refund_receive_account.is_some());
+            control.refund(order, RefundOrder { amount, key, note, by: By::Api, has_payer_account }).map(|_view| ())
         }
         Answer::Closed => Err(Refusal::AlreadyRefunded),
         _ => return Reply::new(403, error("NOT_CANCELABLE_PAYMENT")),
@@ -274,22 +275,22 @@ async fn transactions(request: HttpRequest, shared: web::Data<Shared>, window: w
             Some(Err(_)) => return Reply::new(400, error("INVALID_TRANSACTION_KEY")),
         };
         let limit = window.limit.unwrap_or(100).clamp(1, PAGE_MAX);
-        let (entries, _more) = control.state().ledger.page(from, to, after, limit);
         // Cancels that came back are in no list of Toss'.
-        Reply::new(200, entries.iter().filter_map(line).collect())
+        let keep = |entry: &Entry| entry.kind != EntryKind::RefundReversed;
+        let (entries, _more) = control.state().ledger.page(from, to, after, limit, keep);
+        Reply::new(200, entries.iter().map(line).collect())
     })
     .await
 }
 
-fn line(entry: &Entry) -> Option<Value> {
+fn line(entry: &Entry) -> Value {
     let status = match entry.kind {
         EntryKind::Capture => "DONE",
-        EntryKind::Refund => "CANCELED",
-        EntryKind::RefundReversed => return None,
+        EntryKind::Refund | EntryKind::RefundReversed => "CANCELED",
     };
-    Some(json!({
+    json!({
         "mId": "simulator", "transactionKey": format!("txn_{}", entry.sequence),
         "paymentKey": format!("{KEY_PREFIX}{}", entry.reference), "orderId": entry.reference, "method": "카드",
         "currency": entry.currency, "amount": number(entry.amount, entry.currency), "status": status, "transactionAt": kst(entry.at),
-    }))
+    })
 }

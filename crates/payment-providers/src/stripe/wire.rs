@@ -1,0 +1,230 @@
+//! Stripe's messages, and what they mean for us. Amounts are whole minor units.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    clock::Timestamp,
+    payment::{Currency, Money, PgPayment, PgReference, PgRefund, PgRefundState, PgState, PgTransaction},
+};
+use serde::Deserialize;
+
+use super::table::{BalanceKind, StripeChargeStatus, StripeIntentStatus, StripeRefundStatus};
+use crate::{
+    port::ProviderError,
+    tables::{Moved, paid_state},
+};
+
+/// Our key in a refund's metadata: Stripe does not show the idempotency key.
+pub const KEY_MARK: &str = "trueup_key";
+
+/// Something that comes whole when it is asked for so, and as its id otherwise.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub enum Expandable<T> {
+    Id(String),
+    Whole(Box<T>),
+}
+
+#[derive(Deserialize)]
+pub struct List<T> {
+    pub data: Vec<T>,
+    pub has_more: bool,
+}
+
+#[derive(Deserialize)]
+pub struct Intent {
+    pub id: String,
+    status: String,
+    currency: Currency,
+    latest_charge: Option<Expandable<Charge>>,
+}
+
+#[derive(Deserialize)]
+pub struct Charge {
+    pub id: String,
+    amount_captured: i64,
+    amount_refunded: i64,
+    captured: bool,
+    created: i64,
+    currency: Currency,
+    disputed: bool,
+    status: String,
+    refunds: Option<List<Refund>>,
+}
+
+#[derive(Deserialize)]
+pub struct Refund {
+    pub id: String,
+    amount: i64,
+    created: i64,
+    currency: Currency,
+    status: Option<String>,
+    metadata: Option<BTreeMap<String, String>>,
+}
+
+impl Refund {
+    pub fn into_domain(self) -> PgRefund {
+        PgRefund {
+            id: self.id,
+            key: self.metadata.and_then(|mut marks| marks.remove(KEY_MARK)),
+            amount: Money::new(self.amount, self.currency),
+            at: Some(seconds(self.created)),
+            // Without a status it may still fail.
+            state: self.status.as_deref().map_or(PgRefundState::Pending, |text| StripeRefundStatus::parse(text).state()),
+        }
+    }
+}
+
+impl Intent {
+    /// The charge whose refunds did not come with it, or not all of them: they have to be listed.
+    pub fn charge_with_unseen_refunds(&self) -> Option<&str> {
+        match self.latest_charge.as_ref()? {
+            Expandable::Whole(charge) if charge.refunds.as_ref().is_none_or(|refunds| refunds.has_more) => {
+                let has_none = charge.refunds.is_none() && charge.amount_refunded == 0 && !charge.captured;
+                (!has_none).then_some(charge.id.as_str())
+            }
+            Expandable::Whole(_) | Expandable::Id(_) => None,
+        }
+    }
+
+    /// `listed` are the refunds where they had to be listed.
+    pub fn into_domain(self, asked: &PgReference, listed: Option<Vec<Refund>>) -> Result<PgPayment, ProviderError> {
+        if self.id != asked.as_str() {
+            return Err(malformed("the answer is about another payment"));
+        }
+        let intent = StripeIntentStatus::parse(&self.status);
+        let mut answer = PgPayment {
+            state: intent.state(),
+            status: crate::tables::clean(&self.status, 64),
+            transaction_id: None,
+            paid_at: None,
+            captured: Money::zero(self.currency),
+            refunded: Money::zero(self.currency),
+            refunds: Vec::new(),
+            refund_needs_payer: false,
+            expires_at: None,
+            callback_secret: None,
+        };
+        let charge = match self.latest_charge {
+            None if answer.state == PgState::Paid => return Err(malformed("the intent has succeeded without a charge")),
+            Some(Expandable::Id(id)) => return Err(malformed(&format!("{id} was asked for and did not come"))),
+            None => return Ok(answer),
+            Some(Expandable::Whole(charge)) => *charge,
+        };
+        answer.transaction_id = Some(charge.id);
+        let status = StripeChargeStatus::parse(&charge.status);
+        if status == StripeChargeStatus::Succeeded && charge.captured {
+            answer.captured = Money::new(charge.amount_captured, charge.currency);
+            answer.paid_at = Some(seconds(charge.created));
+        }
+        let refunds = listed.unwrap_or_else(|| charge.refunds.map(|list| list.data).unwrap_or_default());
+        answer.refunds = refunds.into_iter().map(Refund::into_domain).collect();
+        answer.refunded = Money::zero(answer.captured.currency);
+        for refund in answer.refunds.iter().filter(|refund| refund.state == PgRefundState::Done) {
+            answer.refunded = answer.refunded.plus(refund.amount).map_err(|_| malformed("refunds do not add up"))?;
+        }
+        if answer.state == PgState::Paid {
+            answer.state = match status.state() {
+                PgState::Paid if charge.disputed => PgState::Manual,
+                PgState::Paid => {
+                    let left = charge.amount_captured.saturating_sub(charge.amount_refunded);
+                    paid_state(charge.amount_captured, left)
+                }
+                other => other,
+            };
+            if charge.disputed {
+                answer.status.push_str(", disputed");
+            }
+        }
+        Ok(answer)
+    }
+}
+
+#[derive(Deserialize)]
+pub struct BalanceTransaction {
+    pub id: String,
+    r#type: String,
+    created: i64,
+    source: Option<Expandable<Source>>,
+}
+
+/// What a balance transaction came from; its own amount may be in the currency of the account.
+#[derive(Deserialize)]
+struct Source {
+    id: String,
+    #[serde(default)]
+    amount: i64,
+    currency: Option<Currency>,
+    payment_intent: Option<String>,
+}
+
+impl BalanceTransaction {
+    /// None if no payer's money moved.
+    pub fn into_domain(self) -> Result<Option<PgTransaction>, ProviderError> {
+        let kind = BalanceKind::parse(&self.r#type);
+        let kind = match kind.moved() {
+            Moved::Money(kind) => kind,
+            Moved::Nothing => return Ok(None),
+            Moved::Unknown => return Err(malformed("a balance transaction's type is in no table")),
+        };
+        let source = match self.source {
+            Some(Expandable::Whole(source)) => *source,
+            Some(Expandable::Id(id)) => return Err(malformed(&format!("{id} was asked for and did not come"))),
+            None => return Err(malformed("a balance transaction has no source")),
+        };
+        let currency = source.currency.ok_or_else(|| malformed("the source of a balance transaction has no currency"))?;
+        // A charge without an intent is none of ours: the audit shows it under its own id.
+        let reference = source.payment_intent.unwrap_or(source.id);
+        Ok(Some(PgTransaction {
+            id: self.id,
+            reference: PgReference::new(&reference).map_err(|_| malformed("the id of a payment"))?,
+            kind,
+            amount: Money::new(source.amount.saturating_abs(), currency),
+            at: seconds(self.created),
+        }))
+    }
+}
+
+#[derive(Deserialize)]
+pub struct Failure {
+    pub error: Fault,
+}
+
+#[derive(Deserialize)]
+pub struct Fault {
+    #[serde(default)]
+    pub r#type: String,
+    #[serde(default)]
+    pub code: String,
+    #[serde(default)]
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+pub struct Event {
+    pub id: String,
+    pub r#type: String,
+    pub data: EventData,
+}
+
+#[derive(Deserialize)]
+pub struct EventData {
+    pub object: EventObject,
+}
+
+#[derive(Deserialize)]
+pub struct EventObject {
+    #[serde(default)]
+    pub object: String,
+    pub id: Option<String>,
+    pub payment_intent: Option<String>,
+}
+
+/// Stripe's times are whole seconds.
+const fn seconds(unix: i64) -> Timestamp {
+    Timestamp::from_unix_ms(unix.saturating_mul(1_000))
+}
+
+fn malformed(what: &str) -> ProviderError {
+    ProviderError::Malformed(what.to_owned())
+}
