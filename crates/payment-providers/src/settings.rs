@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProviderKind {
-    /// The generic HTTP contract of `openapi/generic.yaml`.
+    /// The generic HTTP contract of `openapi/generic.json`.
     #[default]
     Generic,
     /// Toss Payments.

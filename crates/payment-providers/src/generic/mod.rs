@@ -1,4 +1,4 @@
-//! The generic HTTP contract, as `openapi/generic.yaml` describes it: for gateways that speak it, and for bridges to others.
+//! The generic HTTP contract, as `openapi/generic.json` describes it: for gateways that speak it, and for bridges to others.
 
 pub mod table;
 mod wire;

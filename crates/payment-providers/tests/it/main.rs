@@ -3,6 +3,7 @@
 
 mod bounds;
 mod callbacks;
+mod contract;
 mod settings;
 mod stripe_mock;
 mod suite;

@@ -1,4 +1,4 @@
-//! The generic HTTP contract, as `crates/payment-providers/openapi/generic.yaml` describes it.
+//! The generic HTTP contract, as `crates/payment-providers/openapi/generic.json` describes it.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::DateTime;
