@@ -10,8 +10,11 @@
 //! | settle | settler | it starts at the gate's cursor (else it gets that cursor back) |
 //! | `begin_load` | reconciler | the gate is cold |
 //! | load, open | reconciler | its token is still there, and the run id is the one it began under |
+//! | add | reconciler | the gate is open under this run id |
+//! | remove | reconciler | the cursor is not past the snapshot it judged by, and the member is not pending |
 //! | `pending_older_than` | reconciler | the gate is open under this run id |
 
+mod compare;
 mod connection;
 mod error;
 mod gate;
@@ -22,6 +25,7 @@ mod reply;
 mod script;
 mod settings;
 
+pub use compare::{Removal, Step};
 pub use error::{ErrorKind, GateError};
 pub use gate::{Gate, GateRules, RESERVE_MEMBERS_MAX, Reserve, SETTLE_ITEMS_MAX, Settle, SettleItem, SettleKind};
 pub use inspect::Held;

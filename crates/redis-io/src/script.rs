@@ -38,6 +38,10 @@ script!(OPEN, "open");
 script!(PENDING_OLDER_THAN, "pending_older_than");
 script!(PENDING_OF, "pending_of");
 script!(STATUS, "status");
+script!(SCAN, "scan");
+script!(HOLDS, "holds");
+script!(ADD, "add");
+script!(REMOVE, "remove");
 
 /// One call of a script with the keys of one coupon. Arguments are kept so that the call can be repeated as EVAL.
 pub(crate) struct Call<'a> {

@@ -3,6 +3,7 @@
 pub mod failpoint;
 pub mod lifecycle;
 pub mod metrics;
+pub mod operators;
 pub mod ops_http;
 pub mod probes;
 pub mod settings;

@@ -6,6 +6,7 @@ use postgres_io::PostgresSettings;
 use redis_io::{LOAD_MEMBERS_MAX, PENDING_PAGE_MAX, RedisSettings};
 use serde::{Deserialize, Serialize};
 use service_kit::{
+    operators::Operators,
     settings::{Fault, Validate},
     telemetry::TelemetrySettings,
 };
@@ -37,6 +38,10 @@ pub struct Settings {
     pub gates: GateTaskSettings,
     /// Counts and reports.
     pub run: RunSettings,
+    /// The full comparison.
+    pub compare: CompareSettings,
+    /// The operators' interface.
+    pub admin: AdminSettings,
     /// Logs and traces.
     pub telemetry: TelemetrySettings,
     /// The end of the process.
@@ -136,12 +141,53 @@ pub struct RunSettings {
     pub interval_ms: u64,
     /// How long one replica has a coupon to itself, at most.
     pub lease_ms: u64,
+    /// How long reports are kept, in days.
+    pub reports_kept_days: i32,
 }
 
 impl Default for RunSettings {
     fn default() -> Self {
-        Self { interval_ms: 300_000, lease_ms: 60_000 }
+        Self { interval_ms: 300_000, lease_ms: 60_000, reports_kept_days: 30 }
     }
+}
+
+/// The full comparison of gates with the ledger.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompareSettings {
+    /// How often each gate is compared, by all replicas together. Sizes that disagree start one at once.
+    pub interval_ms: u64,
+    /// How long one replica has a coupon to itself, at most.
+    pub lease_ms: u64,
+    /// Holders read, and suspects judged, at a time.
+    pub page: usize,
+    /// Entries of the set that one step looks at, roughly; it holds everybody else in Redis up.
+    pub scan_count: usize,
+    /// Size of the filter that remembers the ledger's holders, in bits: 8 MiB by default.
+    pub filter_bits: usize,
+    /// Hashes of the filter.
+    pub filter_hashes: u32,
+}
+
+impl Default for CompareSettings {
+    fn default() -> Self {
+        Self {
+            interval_ms: 21_600_000,
+            lease_ms: 600_000,
+            page: LOAD_MEMBERS_MAX,
+            scan_count: 1_000,
+            filter_bits: 8 * 1_024 * 1_024 * 8,
+            filter_hashes: 6,
+        }
+    }
+}
+
+/// The operators' interface.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminSettings {
+    /// `name:token` of each operator, separated by commas. None: the interface is closed.
+    pub tokens: Secret,
 }
 
 /// The end of the process.
@@ -167,7 +213,7 @@ impl Validate for Settings {
         if let Err(error) = contracts::LogKey::parse(self.keys.log_signing.expose()) {
             faults.push(Fault::new("keys.log_signing", "is missing or cannot be used", error.to_string()));
         }
-        let least: [(&str, u64, u64); 13] = [
+        let least: [(&str, u64, u64); 20] = [
             ("coupons.page", u64::try_from(self.coupons.page).unwrap_or(0), 1),
             ("pending.interval_ms", self.pending.interval_ms, 10),
             ("pending.grace_ms", self.pending.grace_ms, 1),
@@ -180,6 +226,13 @@ impl Validate for Settings {
             ("gates.loads_max", wide(self.gates.loads_max), 1),
             ("gates.lease_ms", self.gates.lease_ms, 1_000),
             ("run.interval_ms", self.run.interval_ms, 100),
+            ("run.lease_ms", self.run.lease_ms, 1_000),
+            ("run.reports_kept_days", u64::try_from(self.run.reports_kept_days).unwrap_or(0), 1),
+            ("compare.interval_ms", self.compare.interval_ms, 100),
+            ("compare.lease_ms", self.compare.lease_ms, 1_000),
+            ("compare.page", wide(self.compare.page), 1),
+            ("compare.scan_count", wide(self.compare.scan_count), 1),
+            ("compare.filter_hashes", u64::from(self.compare.filter_hashes), 1),
             ("shutdown.grace_ms", self.shutdown.grace_ms, 100),
         ];
         for (field, value, lowest) in least {
@@ -187,7 +240,22 @@ impl Validate for Settings {
                 faults.push(Fault::new(field, format!("is {value}"), format!("give at least {lowest}")));
             }
         }
-        let most = [("pending.page", self.pending.page, PENDING_PAGE_MAX), ("gates.page", self.gates.page, LOAD_MEMBERS_MAX)];
+        if let Err(problem) = Operators::parse(&self.admin.tokens) {
+            faults.push(Fault::new("admin.tokens", problem, Operators::FIX));
+        }
+        if !(1_024..=512 * 1_024 * 1_024).contains(&self.compare.filter_bits) {
+            faults.push(Fault::new(
+                "compare.filter_bits",
+                format!("is {}", self.compare.filter_bits),
+                "give 1024 to 536870912, which is 64 MiB",
+            ));
+        }
+        let most = [
+            ("pending.page", self.pending.page, PENDING_PAGE_MAX),
+            ("gates.page", self.gates.page, LOAD_MEMBERS_MAX),
+            ("compare.page", self.compare.page, LOAD_MEMBERS_MAX),
+            ("compare.scan_count", self.compare.scan_count, LOAD_MEMBERS_MAX),
+        ];
         for (field, value, highest) in most {
             if value > highest {
                 faults.push(Fault::new(field, format!("is {value}"), format!("give at most {highest}")));

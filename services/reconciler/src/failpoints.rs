@@ -12,4 +12,7 @@ pub const STEPS: &[Step] = &[
     Step::new("reconciler.gate.before_open", "a gate is loaded and still shut"),
     Step::new("reconciler.run.counted", "the ledger is counted; the gate is not read"),
     Step::new("reconciler.run.gate_read", "the gate is read; the ledger is not looked at again"),
+    Step::new("reconciler.compare.judged", "members of the set are judged by a snapshot; none is noted or taken out"),
+    Step::new("reconciler.compare.noted", "a mismatch has its row; the gate is not touched"),
+    Step::new("reconciler.compare.repaired", "the gate is repaired; its row does not say so"),
 ];

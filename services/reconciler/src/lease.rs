@@ -22,6 +22,8 @@ pub enum Task {
     Gate,
     /// The run over counts and sizes.
     Run,
+    /// The full comparison.
+    Compare,
 }
 
 impl Task {
@@ -32,6 +34,7 @@ impl Task {
             Self::Pending => "pending",
             Self::Gate => "gate",
             Self::Run => "run",
+            Self::Compare => "compare",
         }
     }
 }

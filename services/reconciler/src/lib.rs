@@ -1,6 +1,8 @@
 //! The safety net between Redis and PostgreSQL: publishes forgotten reservations again, loads cold gates, and holds counts against
 //! each other. It writes no outcome; that is the issue-consumer's alone.
 
+pub mod admin;
+pub mod compare;
 pub mod config;
 pub mod error;
 #[cfg(feature = "failpoints")]
@@ -12,6 +14,7 @@ pub mod load;
 pub mod log;
 pub mod pending;
 pub mod reconciler;
+pub mod repairs;
 pub mod run;
 pub mod schedule;
 pub mod service;

@@ -18,7 +18,7 @@ use crate::{
     lease::Task,
     log::CommandLog,
     pending::PendingTask,
-    run::RunTask,
+    run::{CompareTask, RunTask},
     schedule::{Periodic, Signs, at_fixed_rate},
     store::Store,
     walk::Walk,
@@ -78,7 +78,7 @@ impl Reconciler {
     pub fn run_task(&self) -> RunTask {
         let (store, gate, _) = self.parts();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        RunTask { store, gate, clock, settings: self.settings.run.clone() }
+        RunTask { store, gate, clock, settings: self.settings.run.clone(), compare: self.settings.compare.clone() }
     }
 
     /// How a task goes through the coupons.
@@ -94,6 +94,7 @@ impl Reconciler {
             self.repeat(self.gate_task(), settings.gates.interval_ms, stop.clone(), signs_of(Task::Gate)),
             self.repeat(self.pending_task(), settings.pending.interval_ms, stop.clone(), signs_of(Task::Pending)),
             self.repeat(self.run_task(), settings.run.interval_ms, stop.clone(), signs_of(Task::Run)),
+            self.repeat(CompareTask(self.run_task()), settings.compare.interval_ms, stop.clone(), signs_of(Task::Compare)),
         );
     }
 

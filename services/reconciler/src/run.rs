@@ -18,16 +18,21 @@ use redis_io::{Gate, GateState};
 use serde::Serialize;
 
 use crate::{
-    config::RunSettings,
+    compare::{Comparing, Comparison},
+    config::{CompareSettings, RunSettings},
     error::TaskError,
     lease::Task,
     pending::gauge,
+    repairs::Kind,
     schedule::{Next, Periodic},
     store::{Store, Watched, Which},
     walk::{Coupons, Walk},
 };
 
-/// Holds counts against each other.
+/// Old reports deleted by one run.
+const REPORTS_FORGOTTEN_MAX: i64 = 1_000;
+
+/// Holds counts against each other, and members where the counts disagree.
 pub struct RunTask {
     /// PostgreSQL.
     pub store: Arc<Store>,
@@ -37,6 +42,24 @@ pub struct RunTask {
     pub clock: Arc<dyn Clock>,
     /// Intervals and bounds.
     pub settings: RunSettings,
+    /// Sizes of a full comparison.
+    pub compare: CompareSettings,
+}
+
+/// How deep a look goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Compares all members and counts all issues, whatever the sizes say. Without it, that happens only when the sizes disagree.
+    pub full: bool,
+    /// Looks, and repairs nothing.
+    pub dry_run: bool,
+}
+
+impl Depth {
+    /// What the schedule does every few minutes: it reads what changed, not the coupon.
+    pub const ORDINARY: Self = Self { full: false, dry_run: false };
+    /// What the slower schedule does.
+    pub const FULL: Self = Self { full: true, dry_run: false };
 }
 
 /// What a run found about one coupon; kept as JSON in `reconciliation_report.report`.
@@ -55,12 +78,16 @@ pub struct CouponReport {
     pub gate: &'static str,
     /// Whether nothing was decided or settled between the two counts, so that a difference means something.
     pub comparable: bool,
-    /// Members that one side has too many of: |redis − pending − database|. 0 when it could not be compared.
+    /// Mismatched members by the full comparison, if one was made; else |redis − pending − database|, and 0 when that means nothing.
     pub mismatch_count: i64,
     /// Whether `mismatch_count` is above 0.
     pub has_mismatch: bool,
     /// What `issued_quantity` said before, if it was wrong and has been repaired.
     pub issued_quantity_before: Option<i64>,
+    /// The full comparison, if one was made: the members by kind, and what was repaired.
+    pub comparison: Option<Comparison>,
+    /// Nothing was repaired, because nothing was to be.
+    pub dry_run: bool,
     /// What could not be looked at, and why.
     pub errors: Vec<String>,
     /// How long it took.
@@ -91,10 +118,14 @@ impl RunTask {
         let ttl = Duration::from_millis(self.settings.lease_ms);
         // A little less than the interval, so that the replica whose clock ticks first does the run, and the others see it done.
         let gap = Duration::from_millis(self.settings.interval_ms.saturating_mul(9) / 10);
+        let forgotten = self.store.forget_reports(self.settings.reports_kept_days, REPORTS_FORGOTTEN_MAX).await?;
+        if forgotten > 0 {
+            tracing::info!(forgotten, "[RECONCILIATION] old reports deleted");
+        }
         let mut coupons = Coupons::new(&self.store, Which::All, walk);
         while let Some(watched) = coupons.next().await? {
             let code = &watched.coupon.code;
-            match self.leased(&watched, ttl, gap).await {
+            match self.leased(&watched, Task::Run, ttl, gap, Depth::ORDINARY, walk).await {
                 Ok(Some(coupon)) => report.coupons.push(coupon),
                 Ok(None) => {}
                 Err(error) => report.failures.push((code.clone(), walk.failed(Task::Run, code, &error))),
@@ -105,26 +136,56 @@ impl RunTask {
         Ok(report)
     }
 
+    /// Compares every open gate whose full comparison is due. One coupon's failure is noted and the next one goes on.
+    ///
+    /// # Errors
+    /// The coupons cannot be listed.
+    pub async fn compare_once(&self, walk: &Walk) -> Result<RunReport, TaskError> {
+        let mut report = RunReport::default();
+        let ttl = Duration::from_millis(self.compare.lease_ms);
+        let gap = Duration::from_millis(self.compare.interval_ms.saturating_mul(9) / 10);
+        let mut coupons = Coupons::new(&self.store, Which::ReservedAndLatelyEnded, walk);
+        while let Some(watched) = coupons.next().await? {
+            let code = &watched.coupon.code;
+            match self.leased(&watched, Task::Compare, ttl, gap, Depth::FULL, walk).await {
+                Ok(Some(coupon)) => report.coupons.push(coupon),
+                Ok(None) => {}
+                Err(error) => report.failures.push((code.clone(), walk.failed(Task::Compare, code, &error))),
+            }
+        }
+        Ok(report)
+    }
+
     /// None when another replica does it, or has done it lately.
-    async fn leased(&self, watched: &Watched, ttl: Duration, gap: Duration) -> Result<Option<CouponReport>, TaskError> {
+    async fn leased(
+        &self,
+        watched: &Watched,
+        task: Task,
+        ttl: Duration,
+        gap: Duration,
+        depth: Depth,
+        walk: &Walk,
+    ) -> Result<Option<CouponReport>, TaskError> {
         let code = &watched.coupon.code;
-        if !self.store.acquire(code, Task::Run, ttl, gap).await? {
+        if !self.store.acquire(code, task, ttl, gap).await? {
             return Ok(None);
         }
-        let looked = self.coupon(watched).await;
-        self.store.give_back(code, Task::Run, looked.is_ok()).await?;
+        let looked = self.coupon(watched, depth, walk).await;
+        self.store.give_back(code, task, looked.is_ok()).await?;
         looked.map(Some)
     }
 
-    /// The run for one coupon, by its code.
+    /// Looks at one coupon at once, by its code, whenever it was looked at last. None while another replica is at it.
     ///
     /// # Errors
     /// [`TaskError::UnknownCoupon`] names the code; else PostgreSQL.
-    pub async fn run_coupon(&self, code: &CouponCode) -> Result<CouponReport, TaskError> {
-        self.coupon(&self.store.one(code).await?).await
+    pub async fn run_coupon(&self, code: &CouponCode, depth: Depth, walk: &Walk) -> Result<Option<CouponReport>, TaskError> {
+        let watched = self.store.one(code).await?;
+        let (task, ttl) = if depth.full { (Task::Compare, self.compare.lease_ms) } else { (Task::Run, self.settings.lease_ms) };
+        self.leased(&watched, task, Duration::from_millis(ttl), Duration::ZERO, depth, walk).await
     }
 
-    async fn coupon(&self, watched: &Watched) -> Result<CouponReport, TaskError> {
+    async fn coupon(&self, watched: &Watched, depth: Depth, walk: &Walk) -> Result<CouponReport, TaskError> {
         let started = self.clock.now();
         let code = &watched.coupon.code;
         let mut report = CouponReport {
@@ -137,20 +198,27 @@ impl RunTask {
             mismatch_count: 0,
             has_mismatch: false,
             issued_quantity_before: None,
+            comparison: None,
+            dry_run: depth.dry_run,
             errors: Vec::new(),
             duration_ms: 0,
         };
-        let counted = self.count_and_repair(code).await?;
+        let counted = self.count_and_repair(code, depth).await?;
         service_kit::failpoint!("reconciler.run.counted");
         report.db_count = counted.issues;
         if counted.issued_quantity != counted.issues {
             report.issued_quantity_before = Some(counted.issued_quantity);
-            metrics::counter!("trueup_reconciler_issued_quantity_repairs_total").increment(1);
-            tracing::error!(couponCode = %code, before = counted.issued_quantity, counted = counted.issues,
-                "[RECONCILIATION] issued_quantity was wrong and has been repaired");
+            if !depth.dry_run {
+                metrics::counter!("trueup_reconciler_issued_quantity_repairs_total").increment(1);
+            }
+            tracing::error!(couponCode = %code, before = counted.issued_quantity, counted = counted.issues, repaired = !depth.dry_run,
+                "[RECONCILIATION] issued_quantity was wrong");
         }
         if watched.coupon.admission == Admission::Reserved {
             self.compare_sizes(watched, &mut report).await?;
+            if report.gate == GateState::Open.as_str() && (depth.full || report.has_mismatch) {
+                self.compare_members(code, depth, walk, &mut report).await?;
+            }
         }
         let finished = self.clock.now();
         report.duration_ms = finished.unix_ms().saturating_sub(started.unix_ms());
@@ -193,9 +261,41 @@ impl RunTask {
         Ok(())
     }
 
+    /// The full comparison. A gate that goes cold meanwhile is loaded anew, so that there is nothing to repair.
+    async fn compare_members(
+        &self,
+        code: &CouponCode,
+        depth: Depth,
+        walk: &Walk,
+        report: &mut CouponReport,
+    ) -> Result<(), TaskError> {
+        let comparing =
+            Comparing { store: &self.store, gate: &self.gate, code, settings: &self.compare, dry_run: depth.dry_run, walk };
+        match comparing.run().await {
+            Ok(comparison) => {
+                report.mismatch_count = comparison.mismatch_count();
+                report.has_mismatch = report.mismatch_count > 0;
+                for (kind, found) in
+                    [(Kind::OnlyInRedis, &comparison.only_in_redis), (Kind::OnlyInPostgres, &comparison.only_in_postgres)]
+                {
+                    let count = u64::try_from(found.count).unwrap_or(0);
+                    metrics::counter!("trueup_reconciler_mismatches_total", "kind" => kind.as_str()).increment(count);
+                }
+                report.errors.extend(comparison.errors.iter().cloned());
+                report.comparison = Some(comparison);
+            }
+            Err(error @ TaskError::Gate(_)) => report.errors.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Locks the coupon's row, counts in a second statement, and writes the row only if the number differs. Counted in one
     /// statement with the lock, the count would be of a snapshot from before the lock was granted.
-    async fn count_and_repair(&self, code: &CouponCode) -> Result<Counted, TaskError> {
+    ///
+    /// Sequences are given without gaps, so the highest one is the count, and one step into the index reads it. All issues are
+    /// counted when it disagrees with the row, and in a full look.
+    async fn count_and_repair(&self, code: &CouponCode, depth: Depth) -> Result<Counted, TaskError> {
         let mut connection = self.store.connection().await?;
         let connection: &mut AsyncPgConnection = &mut connection;
         connection
@@ -207,6 +307,16 @@ impl RunTask {
                 )
                 .await?
                 .ok_or_else(|| TaskError::UnknownCoupon(code.clone()))?;
+                let highest = number(
+                    connection,
+                    "SELECT coalesce(max(sequence), 0) AS number FROM coupon_request WHERE coupon_code = $1 AND outcome = 'issued'",
+                    code,
+                )
+                .await?
+                .unwrap_or_default();
+                if highest == issued_quantity && !depth.full {
+                    return Ok(Counted { issued_quantity, issues: highest });
+                }
                 let issues = number(
                     connection,
                     "SELECT count(*) AS number FROM coupon_request WHERE coupon_code = $1 AND outcome = 'issued'",
@@ -214,7 +324,7 @@ impl RunTask {
                 )
                 .await?
                 .unwrap_or_default();
-                if issues != issued_quantity {
+                if issues != issued_quantity && !depth.dry_run {
                     sql_query("UPDATE coupon SET issued_quantity = $2 WHERE coupon_code = $1")
                         .bind::<sql_types::Text, _>(code.as_str())
                         .bind::<sql_types::BigInt, _>(issues)
@@ -240,6 +350,20 @@ impl RunTask {
             .execute(&mut connection)
             .await?;
         Ok(())
+    }
+}
+
+/// The full comparison on its own, slower schedule.
+pub struct CompareTask(pub RunTask);
+
+#[async_trait]
+impl Periodic for CompareTask {
+    fn task(&self) -> Task {
+        Task::Compare
+    }
+
+    async fn run(&mut self, walk: &Walk) -> Result<Next, TaskError> {
+        self.0.compare_once(walk).await.map(|_| Next::AtRate)
     }
 }
 

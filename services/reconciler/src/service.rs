@@ -5,12 +5,18 @@ use std::{sync::Arc, time::Duration};
 use service_kit::{
     lifecycle::{Shutdown, phase},
     metrics::Metrics,
-    ops_http::{self, Ops},
+    operators::Operators,
+    ops_http::Ops,
     probes::Health,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Reconciler, Settings, lease::Task, schedule::Signs};
+use crate::{
+    Reconciler, Settings,
+    admin::{self, Admin},
+    lease::Task,
+    schedule::Signs,
+};
 
 /// A task that shows no sign of life for so long stands still. Above every time-out of one step.
 const SILENT_MAX: Duration = Duration::from_secs(120);
@@ -23,10 +29,12 @@ const SILENT_MAX: Duration = Duration::from_secs(120);
 pub async fn run(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> anyhow::Result<()> {
     let health = Health::default();
     let (stop, stop_http) = (shutdown.token(), CancellationToken::new());
-    let http = ops_http::serve(&settings.http.listen, Ops { health: health.clone(), metrics }, stop_http.clone())?;
-    let http = tokio::spawn(http);
-    let grace = Duration::from_millis(settings.shutdown.grace_ms);
+    let (listen, grace) = (settings.http.listen.clone(), Duration::from_millis(settings.shutdown.grace_ms));
+    let operators = Operators::parse(&settings.admin.tokens).map_err(|problem| anyhow::anyhow!("admin.tokens {problem}"))?;
     let (reconciler, log) = Reconciler::connect(settings).await?;
+    let admin = Admin { operators, run: reconciler.run_task(), stop: stop.clone() };
+    let ops = Ops { health: health.clone(), metrics };
+    let http = tokio::spawn(admin::serve(&listen, ops, Arc::new(admin), stop_http.clone())?);
 
     let tasks = tokio::spawn(async move { reconciler.run_until(stop, move |task| signs(&health, task)).await });
     shutdown.begun().await;

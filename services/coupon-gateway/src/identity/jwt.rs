@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Number;
 
 use super::{
-    JwtSettings, bearer,
+    JwtSettings,
     jwks::{KeySet, NoKey},
     settings::{is_symmetric, names},
 };
@@ -59,7 +59,8 @@ impl TokenIdentity {
     /// # Errors
     /// 401 without a token or with one that does not hold, 503 while there are no keys.
     pub fn member(&self, request: &HttpRequest) -> Result<MemberId, ApiError> {
-        let token = bearer(request).ok_or(ApiError::Unauthorized("send a token as `Authorization: Bearer …`"))?;
+        let token =
+            service_kit::operators::bearer(request).ok_or(ApiError::Unauthorized("send a token as `Authorization: Bearer …`"))?;
         self.check(token)
     }
 

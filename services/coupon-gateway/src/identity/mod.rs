@@ -10,7 +10,7 @@ mod settings;
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, http::header::AUTHORIZATION};
+use actix_web::HttpRequest;
 use domain::{clock::Clock, ids::MemberId};
 
 pub use self::settings::{IdentityMode, IdentitySettings, JwtSettings};
@@ -54,14 +54,4 @@ impl Identity {
             Kind::Token(token) => token.member(request).map(Some),
         }
     }
-}
-
-/// The token behind `Authorization: Bearer`. None where there is none, or more than one.
-#[must_use]
-pub fn bearer(request: &HttpRequest) -> Option<&str> {
-    let mut values = request.headers().get_all(AUTHORIZATION);
-    let (value, None) = (values.next()?, values.next()) else { return None };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reconciler::run::Depth;
 use redis_io::GateState;
 use testkit::{PrivateKafka, World, create_topics, database, eventually_some, kafka_settings, postgres, redis_url, unique};
 
@@ -71,6 +72,7 @@ async fn lost_database_connections_cost_a_run_and_nothing_else() {
                 assert_eq!(error.code(), "postgres", "{error}");
             }
         }
-        assert_eq!(replica.run_task().run_coupon(&code).await.unwrap().db_count, 0);
+        let looked = replica.run_task().run_coupon(&code, Depth::ORDINARY, &stage.walk()).await.unwrap();
+        assert_eq!(looked.unwrap().db_count, 0);
     }
 }

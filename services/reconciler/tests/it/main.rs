@@ -1,6 +1,8 @@
 //! The reconciler's tasks against real PostgreSQL, Redis and Kafka. The consumer's part is played by rows that the tests write.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, missing_docs)]
 
+mod admin;
+mod compare;
 mod counts;
 mod failpoints;
 mod faults;

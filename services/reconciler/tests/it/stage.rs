@@ -121,6 +121,19 @@ impl Stage {
         }
     }
 
+    /// Runs a command on this coupon's set in Redis, behind everybody's back.
+    pub async fn redis<T: deadpool_redis::redis::FromRedisValue>(&self, command: &str, code: &CouponCode, members: &[&str]) -> T {
+        let url = self.settings.redis.url.expose();
+        let mut connection = deadpool_redis::redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+        let key = redis_io::keys::issued(code);
+        deadpool_redis::redis::cmd(command).arg(key).arg(members).query_async(&mut connection).await.unwrap()
+    }
+
+    /// The same, where nothing is answered that matters.
+    pub async fn tamper(&self, command: &str, code: &CouponCode, members: &[&str]) {
+        let _: deadpool_redis::redis::Value = self.redis(command, code, members).await;
+    }
+
     pub async fn status(&self, code: &CouponCode) -> GateStatus {
         self.gate.status(code).await.unwrap()
     }
