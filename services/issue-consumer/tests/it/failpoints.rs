@@ -20,7 +20,7 @@ async fn a_build_for_use_has_no_failpoints() {
 mod with {
     use std::path::Path;
 
-    use domain::coupon::Admission;
+    use domain::{clock::Timestamp, coupon::Admission};
 
     use super::*;
     use crate::invariants;
@@ -29,6 +29,20 @@ mod with {
     fn every_step_is_declared_used_and_documented() {
         let names: Vec<&str> = issue_consumer::failpoints::STEPS.iter().map(|step| step.name).collect();
         testkit::failpoints::hold(&names, &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "consumer.");
+    }
+
+    /// Events whose own time is at least an hour before they were appended.
+    async fn late_events(world: &World) -> usize {
+        let mut late = 0;
+        for partition in 0..4 {
+            let events = testkit::read_all(&world.kafka, &world.kafka.topics.issued, partition).await;
+            let is_late = |raw: &contracts::RawRecord<'_>| {
+                let an_hour_ago = Timestamp::from_unix_ms(raw.timestamp_ms - 3_600_000).to_string();
+                raw.headers.get(contracts::names::CE_TIME).is_some_and(|time| time < an_hour_ago.as_bytes())
+            };
+            late += events.iter().filter(is_late).count();
+        }
+        late
     }
 
     /// Plans of the environment hold before the first batch; those that fail are retried, the one that kills is survived.
@@ -56,6 +70,8 @@ mod with {
             assert!(gone, "{name} was not killed: {}", stack::process::tail(&folder.path().join(format!("{name}.log"))));
         }
         plans.insert("FAILPOINTS".to_owned(), fail.join(";"));
+        // Its clock is a day late, which no outcome may show: time is the append time.
+        plans.insert("TRUEUP_CLOCK_OFFSET_MS".to_owned(), "-86400000".to_owned());
         let consumer = spawn(&plans, "finishes", folder.path());
         sql.until_rows(&coupon, 100).await;
         sql.until("SELECT count(*) FROM dead_letter", 1).await;
@@ -63,6 +79,7 @@ mod with {
         let points = consumer.failpoints();
         let step = points.wait_for("consumer.publish.acknowledged", PATIENCE, |step| step.fired == 1).unwrap();
         assert!(step.hits >= 1, "{step:?}");
+        assert!(late_events(&world).await > 0, "the process' own clock is late");
         drop(consumer);
         invariants::hold(&world, &writer, &sql).await;
     }
