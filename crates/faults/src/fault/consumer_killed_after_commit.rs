@@ -21,7 +21,10 @@ pub const FAULT: Fault = Fault {
             let dies = part.saturating_mul(index).saturating_add(seed.within(300, part / 2));
             steps.push(at(dies, Action::Failpoint { who, step, plan }));
             steps.push(at(dies.saturating_add(seed.within(0, 500)), Action::Start(Who::Consumer(2))));
-            steps.push(at(dies.saturating_add(seed.within(500, 2_000)), Action::Start(who)));
+            let back = dies.saturating_add(seed.within(500, 2_000));
+            // If it never came to the step, it dies somewhere else, and keeps no plan for later.
+            steps.push(at(back, Action::Kill(who)));
+            steps.push(at(back, Action::Start(who)));
         }
         steps
     },

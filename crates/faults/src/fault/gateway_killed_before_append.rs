@@ -19,7 +19,10 @@ pub const FAULT: Fault = Fault {
             let plan = if seed.chance(50) { "1*kill" } else { "20+1*kill" };
             let dies = begins.saturating_add(seed.within(300, half.saturating_sub(1_200)));
             steps.push(at(dies, Action::Failpoint { who, step, plan }));
-            steps.push(at(dies.saturating_add(seed.within(300, 1_200)), Action::Start(who)));
+            let back = dies.saturating_add(seed.within(300, 1_200));
+            // If it never came to the step, it dies somewhere else, and keeps no plan for later.
+            steps.push(at(back, Action::Kill(who)));
+            steps.push(at(back, Action::Start(who)));
         }
         steps
     },

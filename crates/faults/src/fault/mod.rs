@@ -2,6 +2,7 @@
 //!
 //! A fault is data. Its steps follow from the round's shape and from its own stream of the seed, so that two of them merge into one schedule.
 
+mod answers_lost_behind;
 mod broker_away;
 mod broker_frozen;
 mod broker_killed;
@@ -10,12 +11,14 @@ mod consumer_killed_after_commit;
 mod consumers_come_and_go;
 mod database_killed;
 mod gateway_killed_before_append;
+mod links_cut;
 mod old_redis_file;
 mod partitions_added;
 mod poison;
 mod reconciler_paused;
 mod redis_emptied;
 mod redis_reply_lost;
+mod republished_late;
 mod same_member_and_doubled_log;
 mod slow_links;
 mod terminated_in_flight;
@@ -64,6 +67,9 @@ pub const ALL: &[&Fault] = &[
     &slow_links::FAULT,
     &two_reconcilers::FAULT,
     &total_changed::FAULT,
+    &links_cut::FAULT,
+    &answers_lost_behind::FAULT,
+    &republished_late::FAULT,
 ];
 
 /// The fault with this number or name.
