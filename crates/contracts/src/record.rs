@@ -5,24 +5,30 @@
 
 use crate::{names, trace::TraceParent};
 
-/// A range of bytes in an arena.
+/// A range of bytes in an arena. Half the size that a range of `usize` has, because there are twenty of them for each record in work; an
+/// arena of 4 GiB is far beyond the bounds of those who fill one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+    start: u32,
+    end: u32,
 }
 
 impl Span {
     /// Appends `bytes` to the arena and returns where they are.
     pub(crate) fn push(arena: &mut Vec<u8>, bytes: &[u8]) -> Self {
-        let start = arena.len();
+        let start = position(arena);
         arena.extend_from_slice(bytes);
-        Self { start, end: arena.len() }
+        Self { start, end: position(arena) }
     }
 
     pub(crate) fn of(self, arena: &[u8]) -> &[u8] {
-        arena.get(self.start..self.end).unwrap_or_default()
+        let at = |position: u32| usize::try_from(position).unwrap_or(usize::MAX);
+        arena.get(at(self.start)..at(self.end)).unwrap_or_default()
     }
+}
+
+fn position(arena: &[u8]) -> u32 {
+    u32::try_from(arena.len()).unwrap_or(u32::MAX)
 }
 
 /// Where one header's name and value are in an arena.
@@ -156,7 +162,7 @@ struct Entry {
     timestamp_ms: i64,
     key: Option<Span>,
     value: Option<Span>,
-    headers: (usize, usize),
+    headers: (u32, u32),
 }
 
 /// Many records in one arena: two or three allocations for a whole batch.
@@ -184,7 +190,7 @@ impl RecordBatch {
     ) {
         let key = key.map(|key| Span::push(&mut self.arena, key));
         let value = value.map(|value| Span::push(&mut self.arena, value));
-        let first = self.spans.len();
+        let first = self.spans_end();
         self.entries.push(Entry { partition, offset, timestamp_ms, key, value, headers: (first, first) });
         for (name, value) in headers {
             self.push_header(name, value);
@@ -197,7 +203,11 @@ impl RecordBatch {
         let name = Span::push(&mut self.arena, name);
         let value = value.map(|value| Span::push(&mut self.arena, value));
         self.spans.push(HeaderSpan { name, value });
-        last.headers.1 = self.spans.len();
+        last.headers.1 = last.headers.1.saturating_add(1);
+    }
+
+    fn spans_end(&self) -> u32 {
+        u32::try_from(self.spans.len()).unwrap_or(u32::MAX)
     }
 
     /// Copies a record into the batch from another place.
@@ -221,6 +231,22 @@ impl RecordBatch {
     #[must_use]
     pub const fn size_bytes(&self) -> usize {
         self.arena.len()
+    }
+
+    /// How many bytes it keeps in memory.
+    #[must_use]
+    pub const fn held_bytes(&self) -> usize {
+        self.arena
+            .capacity()
+            .saturating_add(self.spans.capacity().saturating_mul(size_of::<HeaderSpan>()))
+            .saturating_add(self.entries.capacity().saturating_mul(size_of::<Entry>()))
+    }
+
+    /// Gives back what it reserved and did not need: a batch that grew record by record has up to twice of what it holds.
+    pub fn shrink_to_fit(&mut self) {
+        self.arena.shrink_to_fit();
+        self.spans.shrink_to_fit();
+        self.entries.shrink_to_fit();
     }
 
     /// Empties it and keeps its memory for the next batch.
@@ -254,7 +280,8 @@ impl RecordBatch {
     }
 
     fn view(&self, entry: &Entry) -> RawRecord<'_> {
-        let (from, to) = entry.headers;
+        let at = |position: u32| usize::try_from(position).unwrap_or(usize::MAX);
+        let (from, to) = (at(entry.headers.0), at(entry.headers.1));
         RawRecord {
             partition: entry.partition,
             offset: entry.offset,

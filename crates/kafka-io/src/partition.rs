@@ -15,6 +15,9 @@ use tokio::time::Instant;
 
 use crate::{error::KafkaIoError, ffi};
 
+/// Batches of so many records are made as small as they can be; smaller ones are soon gone.
+const WORTH_SHRINKING: usize = 64;
+
 /// When a batch is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
@@ -75,7 +78,11 @@ impl<C: ConsumerContext + 'static> PartitionRecords<C> {
                 break;
             }
         }
-        Ok(std::mem::take(&mut self.pending))
+        let mut batch = std::mem::take(&mut self.pending);
+        if batch.len() >= WORTH_SHRINKING {
+            batch.shrink_to_fit();
+        }
+        Ok(batch)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{future::Future, io};
 
-use actix_web::{App, HttpResponse, HttpServer, http::header, web};
+use actix_web::{App, HttpResponse, HttpServer, Resource, http::header, web};
 use tokio_util::sync::CancellationToken;
 
 use crate::{metrics::Metrics, probes::Health};
@@ -24,12 +24,27 @@ pub fn configure(ops: Ops) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         config
             .app_data(web::Data::new(ops))
-            .route("/health/live", web::get().to(live))
-            .route("/health/ready", web::get().to(ready))
-            .route("/metrics", web::get().to(metrics));
+            .service(read_only("/health/live").route(web::get().to(live)).route(web::head().to(live)))
+            .service(read_only("/health/ready").route(web::get().to(ready)).route(web::head().to(ready)))
+            .service(read_only("/metrics").route(web::get().to(metrics)).route(web::head().to(metrics)));
         #[cfg(feature = "failpoints")]
         crate::failpoint::configure(config);
     }
+}
+
+/// An address that is only read: any other method is answered with 405, and with those that are allowed.
+fn read_only(path: &str) -> Resource {
+    web::resource(path).default_service(web::to(method_not_allowed))
+}
+
+async fn method_not_allowed() -> HttpResponse {
+    let problem = serde_json::json!({
+        "type": "urn:trueup:problem:method_not_allowed", "title": "method not allowed", "status": 405, "code": "method_not_allowed",
+        "detail": "this address is only read",
+    });
+    let mut response = HttpResponse::MethodNotAllowed();
+    response.insert_header((header::ALLOW, "GET, HEAD")).insert_header((header::CACHE_CONTROL, "no-store"));
+    response.content_type("application/problem+json").body(problem.to_string())
 }
 
 /// Serves only these addresses until `stop`; for services without an HTTP interface of their own.
@@ -69,4 +84,35 @@ fn answer(problems: &[String], word: &str) -> HttpResponse {
 
 async fn metrics(ops: web::Data<Ops>) -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(ops.metrics.render())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use actix_web::{http::Method, test};
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn what_is_only_read_says_so_to_any_other_method() {
+        let metrics = crate::metrics::install().unwrap();
+        let ops = Ops { health: Health::default(), metrics };
+        let app = test::init_service(App::new().configure(configure(ops))).await;
+        for path in ["/health/live", "/health/ready", "/metrics"] {
+            for method in [Method::GET, Method::HEAD] {
+                let request = test::TestRequest::with_uri(path).method(method).to_request();
+                assert_ne!(test::call_service(&app, request).await.status(), 405, "{path}");
+            }
+            for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
+                let request = test::TestRequest::with_uri(path).method(method.clone()).to_request();
+                let response = test::call_service(&app, request).await;
+                assert_eq!(response.status(), 405, "{method} {path}");
+                assert_eq!(response.headers().get("allow").unwrap(), "GET, HEAD");
+                let problem: serde_json::Value = test::read_body_json(response).await;
+                assert_eq!(problem["code"], "method_not_allowed");
+            }
+        }
+        let nowhere = test::TestRequest::with_uri("/health").to_request();
+        assert_eq!(test::call_service(&app, nowhere).await.status(), 404);
+    }
 }

@@ -74,6 +74,17 @@ pub fn load<T: DeserializeOwned + Validate>(prefix: &str) -> Result<T, SettingsE
     read(prefix, file.as_deref(), env::vars().collect())
 }
 
+/// As [`load`] for the first line of a service's `main`: who cannot be set up says why, in words and with nothing around them, and ends
+/// with status 1. An error that `main` returns would be printed with a backtrace where `RUST_BACKTRACE` is set, and a wrong setting is no
+/// matter of where in the code it was found.
+#[must_use]
+pub fn load_or_exit<T: DeserializeOwned + Validate>(prefix: &str) -> T {
+    load(prefix).unwrap_or_else(|error| {
+        eprintln!("{error}");
+        std::process::exit(1)
+    })
+}
+
 /// As [`load`], from given variables and file.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[actix_web::main]
 async fn main() -> anyhow::Result<()> {
     settings::answer_help("coupon-gateway", env!("CARGO_PKG_DESCRIPTION"), PREFIX, env!("CARGO_PKG_VERSION"));
-    let settings: Settings = settings::load(PREFIX)?;
+    let settings: Settings = settings::load_or_exit(PREFIX);
     let telemetry = telemetry::init("coupon-gateway", &settings.telemetry)?;
     service_kit::install_crypto_provider();
     #[cfg(feature = "failpoints")]

@@ -9,11 +9,11 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 use domain::{
-    coupon::LedgerRow,
+    coupon::{Coupon, LedgerRow},
     ids::{CouponCode, MemberId, RequestId},
 };
 
-use self::rows::{CouponRow, FIND_MEMBERS, FIND_REQUESTS, FoundRow, HOLDERS, HolderRow, LOAD_COUPONS, MEMBER_PAGE};
+use self::rows::{DecidedCouponRow, FIND_MEMBERS, FIND_REQUESTS, FoundRow, HOLDERS, HolderRow, LOAD_COUPONS, MEMBER_PAGE};
 use crate::{config::WhenCold, coupons::CouponView, error::ApiError, find::Found, state::AppState};
 
 /// The database did not answer, or not as it should. The cause is in the log.
@@ -113,7 +113,7 @@ pub async fn find_members(app: &AppState, keys: Vec<(CouponCode, MemberId)>) -> 
 /// No answer.
 pub async fn load_coupons(app: &AppState, codes: &[CouponCode]) -> Result<Vec<CouponView>, StoreError> {
     let mut conn = app.db.conn().await.map_err(|error| failed(&error))?;
-    let rows: Vec<CouponRow> = sql_query(LOAD_COUPONS)
+    let rows: Vec<DecidedCouponRow> = sql_query(LOAD_COUPONS.as_str())
         .bind::<Array<Text>, _>(codes.iter().map(CouponCode::as_str).collect::<Vec<_>>())
         .bind::<Text, _>(&app.settings.kafka.topics.created)
         .load(&mut conn)
@@ -122,7 +122,7 @@ pub async fn load_coupons(app: &AppState, codes: &[CouponCode]) -> Result<Vec<Co
     rows.into_iter()
         .map(|row| {
             let next_offset = row.next_offset.unwrap_or(0);
-            let coupon = row.into_coupon().map_err(|error| failed(&error))?;
+            let coupon = Coupon::try_from(row.coupon).map_err(|error| failed(&error))?;
             let queued_when_cold = queued_when_cold(app, &coupon.code);
             Ok(CouponView { coupon, next_offset, queued_when_cold, sold_out: None })
         })

@@ -38,7 +38,9 @@ pub struct Settings {
     pub batch: BatchSettings,
     /// Logs and traces.
     pub telemetry: TelemetrySettings,
-    /// Fingerprints of holders kept for each partition; about 20 bytes each. A coupon with more issues is looked up instead.
+    /// Bytes of records in work and of events under way, of all partitions together.
+    pub memory_bytes_max: usize,
+    /// Fingerprints of holders that all partitions keep together, 10 to 20 bytes each. A coupon that does not fit is looked up instead.
     pub fingerprints_max: usize,
     /// A transaction or query that takes longer is given up and tried again, in milliseconds.
     pub transaction_timeout_ms: u64,
@@ -92,7 +94,8 @@ impl Default for Settings {
             keys: KeySettings::default(),
             batch: BatchSettings::default(),
             telemetry: TelemetrySettings::default(),
-            fingerprints_max: 500_000,
+            memory_bytes_max: 12 * 1024 * 1024,
+            fingerprints_max: 400_000,
             transaction_timeout_ms: 30_000,
             lag_interval_ms: 1_000,
             stall_ms: 60_000,
@@ -161,6 +164,12 @@ impl Validate for Settings {
             "batch.bytes_max",
             "is out of range",
             "give 1024 to 67108864 bytes",
+        );
+        fault(
+            !(1024 * 1024..=4 * 1024 * 1024 * 1024).contains(&self.memory_bytes_max),
+            "memory_bytes_max",
+            "is out of range",
+            "give 1048576 to 4294967296 bytes",
         );
         fault(self.batch.wait_ms > 10_000, "batch.wait_ms", "is too long", "give at most 10000");
         fault(

@@ -23,9 +23,11 @@ use crate::{
     decider::{Decider, End},
     exits::Exits,
     feed::feed,
+    fingerprints::{Fingerprints, Held},
     hopper::Hopper,
     intake::Intake,
     ledger::Ledger,
+    memory::{Memory, PartitionMemory, Share},
     metric,
     positions::Positions,
     publisher::Publisher,
@@ -54,6 +56,10 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// What is going on.
     pub board: Arc<Board>,
+    /// The memory of all partitions.
+    pub memory: Arc<Memory>,
+    /// Fingerprints that all partitions hold together.
+    pub fingerprints: Held,
 }
 
 /// Coordinates the partitions of one replica.
@@ -222,14 +228,14 @@ impl Coordinator {
         let intake = Intake {
             records,
             hopper: Arc::new(Hopper::new(settings.batch.limits(), settings.traces_max())),
-            bytes_max: settings.batch.bytes_max,
+            memory: PartitionMemory::new(shared.memory.clone()),
             log_key: shared.log_key.clone(),
             log: log.clone(),
             traces_max: settings.traces_max(),
             cancel: cancel.clone(),
         };
         let decider = Decider {
-            store: FoldStore::new(settings.postgres.clone(), identity, timeout, settings.fingerprints_max),
+            store: FoldStore::new(settings.postgres.clone(), identity, timeout, Fingerprints::new(&shared.fingerprints)),
             exits: Exits {
                 partition,
                 producer: shared.producer.clone(),
@@ -242,11 +248,13 @@ impl Coordinator {
             board: shared.board.clone(),
             position,
             full_batches: 0,
+            share: Share::default(),
             cancel: cancel.clone(),
         };
         let publisher = Publisher {
             ledger: ledger.clone(),
             producer: shared.producer.clone(),
+            memory: shared.memory.clone(),
             issued: topics.issued.clone(),
             rejected: topics.rejected.clone(),
             status: status.clone(),

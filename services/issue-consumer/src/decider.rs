@@ -18,6 +18,7 @@ use crate::{
     exits::{Exits, Passing},
     feed::{FeedSender, Fresh},
     hopper::Hopper,
+    memory::Share,
     metric,
     outgoing::{Delivered, Outgoing},
     retry::Retry,
@@ -57,6 +58,8 @@ pub struct Decider {
     pub position: i64,
     /// Batches that are still decided with everything loaded.
     pub full_batches: u32,
+    /// The memory of the records that it works on.
+    pub share: Share,
     /// Ends it between two transactions.
     pub cancel: CancellationToken,
 }
@@ -67,14 +70,15 @@ impl Decider {
     /// Decides batches until they end, it is cancelled, or it has to stop.
     pub async fn run(mut self, hopper: &Hopper) -> End {
         loop {
-            let batch = tokio::select! {
+            let (batch, share) = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return End::Cancelled,
                 batch = hopper.take() => match batch {
-                    Some(batch) => batch,
+                    Some(taken) => taken,
                     None => return End::Cancelled,
                 },
             };
+            self.share = share;
             let span = crate::trace::batch_span(&batch, self.status.partition);
             if let Err(end) = self.batch(&batch).instrument(span).await {
                 return end;
@@ -162,7 +166,8 @@ impl Decider {
         self.status.set_decided(to, self.board.now());
         let Committed { decisions, coupons } = committed;
         let complete = decisions.told.is_empty();
-        self.feed.push(Fresh { from, to, rows: decisions.rows, coupons, complete }).await;
+        let share = self.share.for_rows(decisions.rows.len());
+        self.feed.push(Fresh { from, to, rows: decisions.rows, coupons, complete, share }).await;
     }
 
     /// Passes records on until all are acknowledged.

@@ -14,6 +14,8 @@ use std::{
 use domain::coupon::{Coupon, NewRow};
 use tokio::sync::{mpsc, watch};
 
+use crate::memory::Share;
+
 /// Batches that may wait for one follower.
 const WAITING_BATCHES_MAX: usize = 2;
 /// How long the decider waits for a follower that keeps up.
@@ -34,6 +36,8 @@ pub struct Fresh {
     pub coupons: Vec<Coupon>,
     /// Whether `rows` is all that followers have to tell of this range. Rows that were only told again are in the ledger alone.
     pub complete: bool,
+    /// The memory that the rows take.
+    pub share: Share,
 }
 
 /// What a follower does next.

@@ -6,6 +6,10 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use domain::ids::{CouponCode, MemberId};
@@ -39,14 +43,33 @@ pub struct Fingerprints {
     hasher: RandomState,
     sets: HashMap<CouponCode, Set>,
     held: usize,
-    held_max: usize,
+    all: Held,
+}
+
+/// How many fingerprints all partitions hold together, and may hold.
+#[derive(Debug, Clone)]
+pub struct Held {
+    count: Arc<AtomicUsize>,
+    max: usize,
+}
+
+impl Held {
+    /// None yet; at most `max`.
+    #[must_use]
+    pub fn at_most(max: usize) -> Self {
+        Self { count: Arc::default(), max }
+    }
+
+    fn is_over(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > self.max
+    }
 }
 
 impl Fingerprints {
-    /// None yet; at most `held_max` over all coupons of the partition. One takes about 10 to 20 bytes.
+    /// None yet; as many as `all` has room for. One takes about 10 to 20 bytes.
     #[must_use]
-    pub fn new(held_max: usize) -> Self {
-        Self { hasher: RandomState::new(), sets: HashMap::new(), held: 0, held_max }
+    pub fn new(all: &Held) -> Self {
+        Self { hasher: RandomState::new(), sets: HashMap::new(), held: 0, all: all.clone() }
     }
 
     /// Whether the holders of `coupon` are known here.
@@ -55,10 +78,11 @@ impl Fingerprints {
         self.sets.contains_key(coupon)
     }
 
-    /// Whether a coupon with so many issues may be loaded. Other coupons make room if they have to.
+    /// Whether a coupon with so many issues may be loaded. Other coupons of this partition make room if they have to.
     #[must_use]
     pub fn has_room_for(&self, issues: i64) -> bool {
-        usize::try_from(issues).is_ok_and(|issues| issues <= self.held_max)
+        let elsewhere = self.all.count.load(Ordering::Relaxed).saturating_sub(self.held);
+        usize::try_from(issues).is_ok_and(|issues| issues <= self.all.max.saturating_sub(elsewhere))
     }
 
     /// Whether the member may hold an issue. False is certain, if the coupon is known.
@@ -77,7 +101,7 @@ impl Fingerprints {
     pub fn learn(&mut self, coupon: CouponCode, fingerprints: impl IntoIterator<Item = u64>) {
         self.forget(&coupon);
         let set: Set = fingerprints.into_iter().collect();
-        self.held = self.held.saturating_add(set.len());
+        self.hold(set.len());
         self.sets.insert(coupon.clone(), set);
         self.keep_bound(&coupon);
     }
@@ -87,35 +111,50 @@ impl Fingerprints {
         let fingerprint = self.fingerprint(member.as_str());
         let Some(set) = self.sets.get_mut(coupon) else { return };
         if set.insert(fingerprint) {
-            self.held = self.held.saturating_add(1);
-            if self.held > self.held_max {
-                self.keep_bound(coupon);
-            }
+            self.hold(1);
+            self.keep_bound(coupon);
         }
     }
 
     /// Forgets everything: another process may have decided.
     pub fn clear(&mut self) {
         self.sets.clear();
-        self.held = 0;
+        self.let_go(self.held);
+    }
+
+    fn hold(&mut self, count: usize) {
+        self.held = self.held.saturating_add(count);
+        self.all.count.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn let_go(&mut self, count: usize) {
+        self.held = self.held.saturating_sub(count);
+        self.all.count.fetch_sub(count, Ordering::Relaxed);
     }
 
     fn forget(&mut self, coupon: &CouponCode) {
         if let Some(set) = self.sets.remove(coupon) {
-            self.held = self.held.saturating_sub(set.len());
+            self.let_go(set.len());
         }
     }
 
     /// Over the bound, the others go first, then the coupon in use itself.
     fn keep_bound(&mut self, in_use: &CouponCode) {
-        if self.held <= self.held_max {
+        if !self.all.is_over() {
             return;
         }
         self.sets.retain(|coupon, _| coupon == in_use);
-        self.held = self.sets.values().map(HashSet::len).sum();
-        if self.held > self.held_max {
+        let kept = self.sets.values().map(HashSet::len).sum();
+        self.let_go(self.held.saturating_sub(kept));
+        if self.all.is_over() {
             self.clear();
         }
+    }
+}
+
+impl Drop for Fingerprints {
+    fn drop(&mut self) {
+        self.let_go(self.held);
     }
 }
 
@@ -134,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_miss_is_certain_and_an_unknown_coupon_is_always_suspicious() {
-        let mut prints = Fingerprints::new(100);
+        let mut prints = Fingerprints::new(&Held::at_most(100));
         assert!(prints.may_hold(&coupon("a"), &member(1)));
         prints.learn(coupon("a"), []);
         assert!(!prints.may_hold(&coupon("a"), &member(1)));
@@ -145,7 +184,8 @@ mod tests {
 
     #[test]
     fn the_bound_holds_and_what_is_dropped_is_unknown_again() {
-        let mut prints = Fingerprints::new(3);
+        let all = Held::at_most(3);
+        let mut prints = Fingerprints::new(&all);
         prints.learn(coupon("old"), []);
         prints.add(&coupon("old"), &member(0));
         prints.learn(coupon("new"), []);
@@ -157,5 +197,11 @@ mod tests {
         assert!(!prints.knows(&coupon("new")), "a set that is too large is given up as a whole");
         assert!(prints.may_hold(&coupon("new"), &member(1)));
         assert!(prints.has_room_for(3) && !prints.has_room_for(4));
+        // Another partition's fingerprints count, too, until it is gone.
+        let mut other = Fingerprints::new(&all);
+        other.learn(coupon("other"), [1, 2]);
+        assert!(prints.has_room_for(1) && !prints.has_room_for(2));
+        drop(other);
+        assert!(prints.has_room_for(3));
     }
 }

@@ -9,11 +9,12 @@ use std::{
 use kafka_io::BatchLimits;
 use tokio::sync::Notify;
 
-use crate::batch::Batch;
+use crate::{batch::Batch, memory::Share};
 
 #[derive(Default)]
 struct Slot {
     batch: Batch,
+    share: Share,
     closed: bool,
 }
 
@@ -50,9 +51,23 @@ impl Hopper {
         }
     }
 
-    /// Puts the records that follow behind what is there.
-    pub fn put(&self, chunk: Batch) {
-        self.lock().batch.append(chunk, self.traces_max);
+    /// Waits until no batch is put in any more. Cancel safe.
+    pub async fn closed(&self) {
+        loop {
+            let taken = self.taken.notified();
+            if self.lock().closed {
+                return;
+            }
+            taken.await;
+        }
+    }
+
+    /// Puts the records that follow behind what is there, with the memory that they take.
+    pub fn put(&self, chunk: Batch, share: Share) {
+        let mut slot = self.lock();
+        slot.batch.append(chunk, self.traces_max);
+        slot.share.merge(share);
+        drop(slot);
         self.filled.notify_one();
     }
 
@@ -65,16 +80,16 @@ impl Hopper {
 
     /// Waits for records and takes them. A batch that is not full waits for more for as long as the limits say. None when the
     /// intake has ended and everything is taken. Cancel safe.
-    pub async fn take(&self) -> Option<Batch> {
+    pub async fn take(&self) -> Option<(Batch, Share)> {
         let mut waited = self.limits.wait.is_zero();
         loop {
             let filled = self.filled.notified();
             {
                 let mut slot = self.lock();
                 if !slot.batch.is_empty() && (waited || slot.closed || self.is_full(&slot.batch)) {
-                    let batch = std::mem::take(&mut slot.batch);
+                    let taken = (std::mem::take(&mut slot.batch), std::mem::take(&mut slot.share));
                     self.taken.notify_one();
-                    return Some(batch);
+                    return Some(taken);
                 }
                 if slot.closed {
                     return None;
@@ -139,10 +154,10 @@ mod tests {
     #[tokio::test]
     async fn what_gathers_is_taken_together_and_in_order() {
         let hopper = hopper(10, Duration::ZERO);
-        hopper.put(chunk(5, 3));
-        hopper.put(chunk(8, 4));
+        hopper.put(chunk(5, 3), Share::default());
+        hopper.put(chunk(8, 4), Share::default());
         assert_eq!(hopper.room().await, Some(3));
-        let batch = hopper.take().await.unwrap();
+        let (batch, _) = hopper.take().await.unwrap();
         let whole = batch.whole();
         assert_eq!((whole.from, whole.to, whole.records().len()), (5, 12, 7));
         for offset in 5..12 {
@@ -158,19 +173,19 @@ mod tests {
     async fn a_batch_waits_for_company_and_a_full_one_does_not() {
         let hopper = hopper(4, Duration::from_secs(1));
         let started = tokio::time::Instant::now();
-        hopper.put(chunk(0, 4));
-        assert_eq!(hopper.take().await.unwrap().len(), 4);
+        hopper.put(chunk(0, 4), Share::default());
+        assert_eq!(hopper.take().await.unwrap().0.len(), 4);
         assert_eq!(started.elapsed(), Duration::ZERO);
-        hopper.put(chunk(4, 1));
-        assert_eq!(hopper.take().await.unwrap().len(), 1);
+        hopper.put(chunk(4, 1), Share::default());
+        assert_eq!(hopper.take().await.unwrap().0.len(), 1);
         assert_eq!(started.elapsed(), Duration::from_secs(1));
     }
 
     #[tokio::test]
     async fn the_intake_waits_while_it_is_full() {
         let hopper = hopper(2, Duration::ZERO);
-        hopper.put(chunk(0, 2));
+        hopper.put(chunk(0, 2), Share::default());
         let (room, batch) = futures::join!(hopper.room(), hopper.take());
-        assert_eq!((room, batch.unwrap().len()), (Some(2), 2));
+        assert_eq!((room, batch.unwrap().0.len()), (Some(2), 2));
     }
 }

@@ -7,10 +7,12 @@ use domain::coupon::LogIncarnation;
 use kafka_io::{BatchLimits, GroupPartition, KafkaIoError};
 use tokio_util::sync::CancellationToken;
 
-use crate::{batch::Batch, decider::End, hopper::Hopper, metric, retry::Retry};
+use crate::{batch::Batch, decider::End, hopper::Hopper, memory::PartitionMemory, metric, retry::Retry};
 
 /// Records that are decoded at a time, so that other tasks get their turn and what is there can be taken early.
 const CHUNK_RECORDS_MAX: usize = 1_000;
+/// Bytes that are decoded at a time; a record that reaches it is still taken.
+const CHUNK_BYTES_MAX: usize = 512 * 1024;
 
 /// Reads one partition.
 pub struct Intake {
@@ -18,8 +20,8 @@ pub struct Intake {
     pub records: GroupPartition,
     /// Where it puts them.
     pub hopper: Arc<Hopper>,
-    /// Bytes that are fetched at a time.
-    pub bytes_max: usize,
+    /// The memory that it shares with the other partitions.
+    pub memory: PartitionMemory,
     /// The key that signed records are checked with.
     pub log_key: Arc<LogKey>,
     /// The log that is read.
@@ -41,7 +43,7 @@ impl Intake {
                 room = self.hopper.room() => {
                     let Some(room) = room else { return End::Cancelled };
                     let limits =
-                        BatchLimits { records_max: room.min(CHUNK_RECORDS_MAX), bytes_max: self.bytes_max, wait: Duration::ZERO };
+                        BatchLimits { records_max: room.min(CHUNK_RECORDS_MAX), bytes_max: CHUNK_BYTES_MAX, wait: Duration::ZERO };
                     tokio::select! {
                         biased;
                         () = self.cancel.cancelled() => return End::Cancelled,
@@ -52,7 +54,14 @@ impl Intake {
             match raw {
                 Ok(raw) => {
                     retry = Retry::new();
-                    self.hopper.put(Batch::read(raw, &self.log_key, &self.log, self.traces_max));
+                    let (records, bytes) = (raw.len(), raw.held_bytes());
+                    let share = tokio::select! {
+                        biased;
+                        share = self.memory.take(records, bytes) => share,
+                        () = self.cancel.cancelled() => return End::Cancelled,
+                        () = self.hopper.closed() => return End::Cancelled,
+                    };
+                    self.hopper.put(Batch::read(raw, &self.log_key, &self.log, self.traces_max), share);
                 }
                 Err(KafkaIoError::OutOfRange { partition, detail }) => {
                     tracing::error!(partition, detail, "the log cannot be read on");

@@ -7,7 +7,7 @@ use domain::{
     coupon::{Admission, Coupon, LedgerRow, NewRow, Outcome, Place},
     ids::{CouponCode, MemberId, RequestId},
 };
-use postgres_io::PostgresSettings;
+use postgres_io::{COUPON_COLUMNS, PostgresSettings};
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, Row, types::ToSql};
 
@@ -17,10 +17,9 @@ const ROWS: &str = "SELECT coupon_code, request_id, member_id, log_offset, told_
      (extract(epoch FROM appended_at) * 1000)::bigint, admitted, outcome::text, sequence, issued_request_id FROM coupon_request \
      WHERE partition = $1 AND told_offset >= $2 AND told_offset < $3";
 
-const COUPONS: &str = "SELECT coupon_code, name, admission::text, partition, total_quantity, issued_quantity, \
-     (extract(epoch FROM opens_at) * 1000)::bigint, (extract(epoch FROM closes_at) * 1000)::bigint, paused, ended, rules_offset \
-     FROM coupon WHERE partition = $1 AND admission = 'reserved' AND (NOT ended OR updated_at > now() - interval '1 day') \
-     ORDER BY coupon_code";
+/// Of the coupons of partition `$1`, those that a gate may be open for.
+const COUPONS: &str = "WHERE c.partition = $1 AND c.admission = 'reserved' \
+     AND (NOT c.ended OR c.updated_at > now() - interval '1 day') ORDER BY c.coupon_code";
 
 const CURSOR: &str = "SELECT next_offset FROM publisher_position WHERE topic = $1 AND partition = $2";
 
@@ -67,7 +66,7 @@ impl Ledger {
     /// # Errors
     /// [`StoreError`], when the database cannot be asked.
     pub async fn reserved_coupons(&self) -> Result<Vec<Coupon>, StoreError> {
-        let rows = self.query(COUPONS, &[&self.partition]).await?;
+        let rows = self.query(&format!("SELECT {COUPON_COLUMNS} FROM coupon c {COUPONS}"), &[&self.partition]).await?;
         let coupons = rows.iter().map(crate::store::coupon_of_row).collect::<Result<Vec<_>, _>>()?;
         Ok(coupons.into_iter().filter(|coupon| coupon.admission == Admission::Reserved).collect())
     }

@@ -16,6 +16,7 @@ pub mod fingerprints;
 pub mod hopper;
 pub mod intake;
 pub mod ledger;
+pub mod memory;
 pub mod metric;
 pub mod outgoing;
 pub mod positions;
@@ -39,6 +40,8 @@ use crate::{
     board::Board,
     config::Settings,
     coordinator::{Coordinator, Shared},
+    fingerprints::Held,
+    memory::Memory,
 };
 
 /// A consumer that is set up and has not joined its group yet.
@@ -57,7 +60,10 @@ impl Service {
         let log_key = settings.log_key().context("keys.log_signing")?;
         let clock = Arc::new(SystemClock);
         let board = Arc::new(Board::new(clock.clone()));
-        let shared = Shared { settings, producer, gate: Arc::new(gate), log_key: Arc::new(log_key), clock, board };
+        let memory = Arc::new(Memory::new(settings.memory_bytes_max));
+        let fingerprints = Held::at_most(settings.fingerprints_max);
+        let (gate, log_key) = (Arc::new(gate), Arc::new(log_key));
+        let shared = Shared { settings, producer, gate, log_key, clock, board, memory, fingerprints };
         Ok(Self { shared: Arc::new(shared) })
     }
 

@@ -19,7 +19,7 @@ const PROBE_EVERY: Duration = Duration::from_millis(500);
 
 fn main() -> anyhow::Result<()> {
     settings::answer_help("issue-consumer", "Decides coupons from the log.", PREFIX, env!("CARGO_PKG_VERSION"));
-    let settings: Settings = settings::load(PREFIX)?;
+    let settings: Settings = settings::load_or_exit(PREFIX);
     service_kit::install_crypto_provider();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime")?;
     runtime.block_on(serve(settings))

@@ -2,19 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use contracts::{Envelope, encode_outcome};
+use contracts::{Encoded, Envelope, encode_outcome};
 use domain::{
     clock::Clock,
     coupon::{NewRow, Outcome},
 };
 use kafka_io::{CommandProducer, Delivery, PublishError};
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     board::PartitionStatus,
     feed::{Feed, Step},
     ledger::Ledger,
+    memory::Memory,
     metric,
     retry::Retry,
 };
@@ -23,8 +24,8 @@ use crate::{
 const SOURCE: &str = "/trueup/issue-consumer";
 /// Rows that are read from the ledger at once.
 const PAGE_ROWS: i64 = 2_000;
-/// Events that may wait for their acknowledgement.
-const IN_FLIGHT_MAX: usize = 5_000;
+/// Events that ask for room together.
+const PART_EVENTS: usize = 1_000;
 /// How long a moved cursor may wait until it is saved. A crash announces what lies between once more.
 const SAVE_WITHIN: Duration = Duration::from_millis(50);
 
@@ -34,6 +35,8 @@ pub struct Publisher {
     pub ledger: Arc<Ledger>,
     /// The producer.
     pub producer: CommandProducer,
+    /// The memory that bounds what is under way.
+    pub memory: Arc<Memory>,
     /// The topic of issues.
     pub issued: String,
     /// The topic of refusals.
@@ -68,8 +71,8 @@ impl Publisher {
             let moved = match step {
                 None => break,
                 Some(Step::Fresh(fresh)) => {
-                    let rows = fresh.rows.iter().filter(|new| new.told_offset >= cursor);
-                    self.announce(rows, true).await.map(|()| fresh.to)
+                    let rows: Vec<&NewRow> = fresh.rows.iter().filter(|new| new.told_offset >= cursor).collect();
+                    self.announce(&rows, true).await.map(|()| fresh.to)
                 }
                 Some(Step::ReadTo(to)) => self.announce_from_ledger(cursor, to).await,
             };
@@ -131,49 +134,71 @@ impl Publisher {
     /// Announces one page and returns the cursor behind it.
     async fn announce_from_ledger(&self, from: i64, to: i64) -> Result<i64, String> {
         let rows = self.ledger.rows(from, to, None, PAGE_ROWS).await.map_err(|error| error.to_string())?;
-        self.announce(rows.iter(), false).await?;
+        self.announce(&rows.iter().collect::<Vec<_>>(), false).await?;
         let full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= PAGE_ROWS);
         Ok(rows.last().filter(|_| full).map_or(to, |last| last.told_offset.saturating_add(1)))
     }
 
-    async fn announce(&self, rows: impl Iterator<Item = &NewRow>, from_memory: bool) -> Result<(), String> {
+    async fn announce(&self, rows: &[&NewRow], from_memory: bool) -> Result<(), String> {
         let envelope = Envelope { source: SOURCE, time: self.clock.now(), trace_parent: None };
-        let mut waiting: Vec<Delivery> = Vec::new();
-        let mut announced = 0_usize;
-        service_kit::failpoint!("consumer.publish.before", return Err("failpoint".to_owned()));
-        for new in rows {
-            let topic = match new.row.outcome {
-                Outcome::Issued { .. } => &self.issued,
-                Outcome::Refused { .. } => &self.rejected,
-            };
-            let event = encode_outcome(&new.row, &envelope);
-            loop {
-                match self.producer.publish(topic, None, &event) {
-                    Ok(delivery) => {
-                        waiting.push(delivery);
-                        break;
-                    }
-                    // A full queue empties while what is in it is awaited; with nothing of ours in it, waiting is up to the caller.
-                    Err(PublishError::Refused(_)) if !waiting.is_empty() => acknowledged(&mut waiting).await?,
-                    Err(error) => return Err(error.to_string()),
+        let mut waiting = Waiting::default();
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let wanted = rest.len().min(PART_EVENTS);
+            let room = match self.memory.try_events(wanted) {
+                Some(room) => Some(room),
+                // Others may wait for what is held here, so nothing is held while it is waited for.
+                None => {
+                    waiting.acknowledged().await?;
+                    self.memory.events(wanted).await
                 }
+            };
+            let part = room.as_ref().map_or(1, OwnedSemaphorePermit::num_permits);
+            waiting.rooms.extend(room);
+            let (part, later) = rest.split_at(part.min(rest.len()));
+            for new in part {
+                self.publish(&encode_outcome(&new.row, &envelope), new.row.outcome, &mut waiting).await?;
             }
-            announced = announced.saturating_add(1);
-            if waiting.len() >= IN_FLIGHT_MAX {
-                acknowledged(&mut waiting).await?;
+            rest = later;
+        }
+        waiting.acknowledged().await?;
+        metric::published(rows.len(), from_memory);
+        Ok(())
+    }
+
+    async fn publish(&self, event: &Encoded, outcome: Outcome, waiting: &mut Waiting) -> Result<(), String> {
+        let topic = match outcome {
+            Outcome::Issued { .. } => &self.issued,
+            Outcome::Refused { .. } => &self.rejected,
+        };
+        loop {
+            match self.producer.publish(topic, None, event) {
+                Ok(delivery) => {
+                    waiting.deliveries.push(delivery);
+                    return Ok(());
+                }
+                // A full queue empties while what is in it is awaited; with nothing of ours in it, waiting is up to the caller.
+                Err(PublishError::Refused(_)) if !waiting.deliveries.is_empty() => waiting.acknowledged().await?,
+                Err(error) => return Err(error.to_string()),
             }
         }
-        acknowledged(&mut waiting).await?;
-        service_kit::failpoint!("consumer.publish.acknowledged", return Err("failpoint".to_owned()));
-        metric::published(announced, from_memory);
-        Ok(())
     }
 }
 
-/// Waits until every event is acknowledged.
-async fn acknowledged(waiting: &mut Vec<Delivery>) -> Result<(), String> {
-    for delivery in waiting.drain(..) {
-        delivery.await.map_err(|error| error.to_string())?;
+/// Events under way, and the room that they take.
+#[derive(Default)]
+struct Waiting {
+    deliveries: Vec<Delivery>,
+    rooms: Vec<OwnedSemaphorePermit>,
+}
+
+impl Waiting {
+    /// Waits until every event is acknowledged, and gives their room back.
+    async fn acknowledged(&mut self) -> Result<(), String> {
+        for delivery in self.deliveries.drain(..) {
+            delivery.await.map_err(|error| error.to_string())?;
+        }
+        self.rooms.clear();
+        Ok(())
     }
-    Ok(())
 }

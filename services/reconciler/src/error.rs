@@ -23,6 +23,9 @@ pub enum TaskError {
     /// A row that the code cannot read; it and the schema do not fit.
     #[error("unreadable row: {0}")]
     Row(String),
+    /// The same of a coupon's row.
+    #[error(transparent)]
+    Coupon(#[from] postgres_io::RowError),
     /// Kafka.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -47,7 +50,7 @@ impl TaskError {
             Self::UnknownCoupon(_) => "unknown_coupon",
             Self::Gate(_) => "redis",
             Self::Database(_) | Self::Connection(_) => "postgres",
-            Self::Row(_) => "row",
+            Self::Row(_) | Self::Coupon(_) => "row",
             Self::Log(_) => "kafka",
             Self::OtherLog { .. } => "other_log",
             Self::Stopped => "stopped",

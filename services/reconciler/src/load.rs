@@ -7,7 +7,7 @@ use redis_io::{Gate, GateRules, LoadToken};
 
 use crate::{
     error::TaskError,
-    store::{COUPON_WITH_POSITION, CouponRow, Store, Watched},
+    store::{COUPON_WITH_POSITION, Store, Watched, WatchedRow},
     walk::Walk,
 };
 
@@ -74,7 +74,7 @@ pub async fn load_and_open(
 }
 
 async fn read_coupon(connection: &mut AsyncPgConnection, topic: &str, code: &CouponCode) -> Result<Watched, TaskError> {
-    let rows: Vec<CouponRow> = sql_query(format!("{COUPON_WITH_POSITION} WHERE c.coupon_code = $2"))
+    let rows: Vec<WatchedRow> = sql_query(format!("{} WHERE c.coupon_code = $2", *COUPON_WITH_POSITION))
         .bind::<sql_types::Text, _>(topic)
         .bind::<sql_types::Text, _>(code.as_str())
         .load(connection)

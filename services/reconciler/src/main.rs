@@ -13,7 +13,7 @@ fn main() -> anyhow::Result<()> {
         PREFIX,
         env!("CARGO_PKG_VERSION"),
     );
-    let settings: Settings = settings::load(PREFIX)?;
+    let settings: Settings = settings::load_or_exit(PREFIX);
     service_kit::install_crypto_provider();
     let telemetry = telemetry::init("reconciler", &settings.telemetry)?;
     #[cfg(feature = "failpoints")]

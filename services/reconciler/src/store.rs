@@ -1,16 +1,14 @@
 //! What PostgreSQL knows about the coupons that are looked after.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
-use chrono::{DateTime, Utc};
 use diesel::{QueryableByName, sql_query, sql_types};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use domain::{
-    clock::Timestamp,
-    coupon::{Admission, Coupon, LogIncarnation},
+    coupon::{Coupon, LogIncarnation},
     ids::CouponCode,
 };
-use postgres_io::Db;
+use postgres_io::{COUPON_COLUMNS, CouponRow, Db};
 use uuid::Uuid;
 
 use crate::error::TaskError;
@@ -53,29 +51,9 @@ pub struct Store {
 }
 
 #[derive(QueryableByName)]
-pub(crate) struct CouponRow {
-    #[diesel(sql_type = sql_types::Text)]
-    coupon_code: String,
-    #[diesel(sql_type = sql_types::Text)]
-    name: String,
-    #[diesel(sql_type = sql_types::Text)]
-    admission: String,
-    #[diesel(sql_type = sql_types::Integer)]
-    partition: i32,
-    #[diesel(sql_type = sql_types::BigInt)]
-    total_quantity: i64,
-    #[diesel(sql_type = sql_types::BigInt)]
-    issued_quantity: i64,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Timestamptz>)]
-    opens_at: Option<DateTime<Utc>>,
-    #[diesel(sql_type = sql_types::Nullable<sql_types::Timestamptz>)]
-    closes_at: Option<DateTime<Utc>>,
-    #[diesel(sql_type = sql_types::Bool)]
-    paused: bool,
-    #[diesel(sql_type = sql_types::Bool)]
-    ended: bool,
-    #[diesel(sql_type = sql_types::BigInt)]
-    rules_offset: i64,
+pub(crate) struct WatchedRow {
+    #[diesel(embed)]
+    coupon: CouponRow,
     #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
     next_offset: Option<i64>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
@@ -84,27 +62,18 @@ pub(crate) struct CouponRow {
     topic_id: Option<String>,
 }
 
-/// The columns of [`CouponRow`]; `$1` is the topic.
-pub(crate) const COUPON_WITH_POSITION: &str = "SELECT c.coupon_code, c.name, c.admission::text AS admission, c.partition, c.total_quantity, \
-    c.issued_quantity, c.opens_at, c.closes_at, c.paused, c.ended, c.rules_offset, p.next_offset, p.cluster_id, p.topic_id \
-    FROM coupon c LEFT JOIN consumer_position p ON p.topic = $1 AND p.partition = c.partition";
+/// Selects a [`WatchedRow`]; `$1` is the topic.
+pub(crate) static COUPON_WITH_POSITION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {COUPON_COLUMNS}, p.next_offset, p.cluster_id, p.topic_id \
+         FROM coupon c LEFT JOIN consumer_position p ON p.topic = $1 AND p.partition = c.partition"
+    )
+});
 
-impl TryFrom<CouponRow> for Watched {
+impl TryFrom<WatchedRow> for Watched {
     type Error = TaskError;
-    fn try_from(row: CouponRow) -> Result<Self, TaskError> {
-        let coupon = Coupon {
-            code: CouponCode::new(&row.coupon_code).map_err(|e| TaskError::Row(format!("coupon_code {e}")))?,
-            name: row.name,
-            admission: row.admission.parse::<Admission>().map_err(TaskError::Row)?,
-            partition: row.partition,
-            total: row.total_quantity,
-            issued: row.issued_quantity,
-            opens_at: row.opens_at.map(Timestamp::from),
-            closes_at: row.closes_at.map(Timestamp::from),
-            paused: row.paused,
-            ended: row.ended,
-            rules_offset: row.rules_offset,
-        };
+    fn try_from(row: WatchedRow) -> Result<Self, TaskError> {
+        let coupon = Coupon::try_from(row.coupon)?;
         let position = match (row.next_offset, row.cluster_id, row.topic_id) {
             (Some(next_offset), Some(cluster_id), Some(topic_id)) => {
                 Some(Position { next_offset, log: LogIncarnation { cluster_id, topic_id } })
@@ -133,13 +102,14 @@ impl Store {
     /// PostgreSQL.
     pub async fn page(&self, which: Which, after: &str, limit: i64) -> Result<Vec<Watched>, TaskError> {
         let query = format!(
-            "{COUPON_WITH_POSITION} WHERE (c.admission = 'reserved' OR $2) \
+            "{} WHERE (c.admission = 'reserved' OR $2) \
              AND (NOT c.ended OR $3 > 0 AND c.updated_at > now() - $3 * interval '1 second') AND c.coupon_code > $4 \
-             ORDER BY c.coupon_code LIMIT $5"
+             ORDER BY c.coupon_code LIMIT $5",
+            *COUPON_WITH_POSITION
         );
         let ended_for_s = if which == Which::Reserved { 0 } else { self.ended_for_s };
         let mut connection = self.connection().await?;
-        let rows: Vec<CouponRow> = sql_query(query)
+        let rows: Vec<WatchedRow> = sql_query(query)
             .bind::<sql_types::Text, _>(&self.topic)
             .bind::<sql_types::Bool, _>(which == Which::All)
             .bind::<sql_types::BigInt, _>(ended_for_s)
@@ -156,7 +126,7 @@ impl Store {
     /// PostgreSQL, or [`TaskError::UnknownCoupon`].
     pub async fn one(&self, code: &CouponCode) -> Result<Watched, TaskError> {
         let mut connection = self.connection().await?;
-        let rows: Vec<CouponRow> = sql_query(format!("{COUPON_WITH_POSITION} WHERE c.coupon_code = $2"))
+        let rows: Vec<WatchedRow> = sql_query(format!("{} WHERE c.coupon_code = $2", *COUPON_WITH_POSITION))
             .bind::<sql_types::Text, _>(&self.topic)
             .bind::<sql_types::Text, _>(code.as_str())
             .load(&mut connection)

@@ -1,6 +1,6 @@
 //! What may stand in a coupon's log.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Admission, Place};
 use crate::{
@@ -82,7 +82,7 @@ pub struct Define {
     pub closes_at: Option<Timestamp>,
 }
 
-/// An operator changes a coupon's rules; what is `None` stays.
+/// An operator changes a coupon's rules; what is `None` stays. As JSON, what stays is not named at all, and a bound that is taken away is null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// The command's id.
@@ -92,17 +92,28 @@ pub struct Change {
     /// Who changes it.
     pub actor: String,
     /// A new name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A new number of seats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<i64>,
     /// A new opening time; `Some(None)` takes the bound away.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "named")]
     pub opens_at: Option<Option<Timestamp>>,
     /// A new closing time; `Some(None)` takes the bound away.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "named")]
     pub closes_at: Option<Option<Timestamp>>,
     /// Pause or resume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
     /// End it, for good.
     pub end: bool,
+}
+
+/// A bound that is named: null takes it away. One that is not named stays, by `default`.
+#[allow(clippy::option_option, reason = "absent, taken away and set are three different things")]
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Timestamp>>, D::Error> {
+    Option::<Timestamp>::deserialize(deserializer).map(Some)
 }
 
 /// An operator cancels a request that is not decided yet.
@@ -129,4 +140,32 @@ pub struct Unusable {
     pub coupon: CouponCode,
     /// The member it names, where that is a valid id.
     pub member: Option<MemberId>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_bound_that_stays_differs_from_one_that_is_taken_away() {
+        let change = Change {
+            id: CommandId::from_uuid(uuid::Uuid::nil()),
+            coupon: CouponCode::new("c").unwrap(),
+            actor: "anna".to_owned(),
+            name: None,
+            total: Some(5),
+            opens_at: None,
+            closes_at: Some(None),
+            paused: None,
+            end: false,
+        };
+        let json = serde_json::to_value(&change).unwrap();
+        assert!(json.get("opens_at").is_none() && json.get("paused").is_none() && json.get("name").is_none(), "{json}");
+        assert!(json["closes_at"].is_null() && json.get("closes_at").is_some(), "{json}");
+        assert_eq!(serde_json::from_value::<Change>(json).unwrap(), change);
+        let opened = Change { opens_at: Some(Some(Timestamp::from_unix_ms(7))), ..change };
+        let json = serde_json::to_string(&opened).unwrap();
+        assert_eq!(serde_json::from_str::<Change>(&json).unwrap(), opened);
+    }
 }

@@ -27,6 +27,9 @@ use super::{
 /// Members of an open loop who are in flight at a time; when as many are, the schedule waits, and that is reported.
 pub const IN_FLIGHT_MAX: usize = 10_000;
 
+/// The code of the gateway's answer when nothing is left.
+const SOLD_OUT: &str = "sold_out";
+
 /// All that a member's conversation needs.
 pub struct Load {
     /// Who asks for what.
@@ -133,12 +136,17 @@ async fn member(load: &Load, index: u64, from: Instant) {
     load.counters.asked.fetch_add(1, Ordering::Relaxed);
 }
 
-/// One key names one request: whoever asks again by it gets the same id. A refusal of a request that was accepted is kept: it has to be what the
-/// ledger says in the end.
+/// One key names one request: whoever asks again by it gets the same id. "Sold out" is never the answer to a request that exists. Another
+/// refusal of a request that was accepted is kept: it has to be what the ledger says in the end.
 fn check_key(load: &Load, ask: &Ask, member: &str, first: &Final, second: &Final) {
     match (first, second) {
         (Final::Accepted(first), Final::Accepted(second)) if first != second => {
             load.stats().violation("key_gave_two_ids", || format!("{member}: {first} and {second} by one Idempotency-Key"));
+        }
+        (Final::Accepted(first), Final::Refused(code)) if ask.repeat == Repeat::RetryLater && code == SOLD_OUT => {
+            load.stats().violation("sold_out_though_accepted", || {
+                format!("{member}: {first} was answered 202, then {code} by the same Idempotency-Key")
+            });
         }
         (Final::Accepted(first), Final::Refused(code)) if ask.repeat == Repeat::RetryLater => {
             load.promises.turned(Turned { request: *first, coupon: ask.coupon, code: code.clone() });
@@ -151,6 +159,8 @@ fn check_key(load: &Load, ask: &Ask, member: &str, first: &Final, second: &Final
 enum Final {
     Accepted(RequestId),
     Refused(String),
+    /// No answer that could be read, however often it was asked.
+    None,
 }
 
 async fn until_answered(
@@ -170,7 +180,7 @@ async fn until_answered(
                 let now = Instant::now();
                 let Some(request) = told.request_id else {
                     load.stats().answer(ask.coupon, "unreadable_answer", now - from);
-                    return Final::Refused("unreadable_answer".to_owned());
+                    return Final::None;
                 };
                 load.stats().answer(ask.coupon, "accepted", now - from);
                 load.counters.accepted.fetch_add(1, Ordering::Relaxed);
@@ -202,5 +212,5 @@ async fn until_answered(
     }
     let reason = format!("gave_up_{last}");
     load.stats().answer(ask.coupon, &reason, from.elapsed());
-    Final::Refused(reason)
+    Final::None
 }

@@ -171,11 +171,11 @@ impl Report {
                 "  {} requests were promised: {} lost in the log, {} lost in the ledger, {} changed\n",
                 found.promised, found.lost_in_log, found.lost_in_ledger, found.changed
             ));
-            if found.contradicted + found.refused_early > 0 {
+            if found.contradicted + found.refused_alike > 0 {
                 text.push_str(&format!(
                     "  {} were accepted, then refused under the same key: {} as the ledger has it, {} wrongly\n",
-                    found.contradicted + found.refused_early,
-                    found.refused_early,
+                    found.contradicted + found.refused_alike,
+                    found.refused_alike,
                     found.contradicted
                 ));
             }

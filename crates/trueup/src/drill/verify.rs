@@ -46,8 +46,8 @@ pub struct Verification {
     pub changed: u64,
     /// Accepted, then refused under the same key, and decided otherwise than that refusal said.
     pub contradicted: u64,
-    /// Accepted, then refused under the same key as the ledger has it in the end: early, but not wrong.
-    pub refused_early: u64,
+    /// Accepted, then refused under the same key, as the ledger has it in the end. Never `sold_out`: that is a violation.
+    pub refused_alike: u64,
     /// A few of what was lost or changed.
     pub examples: Vec<String>,
     /// Outcomes in the ledger, per coupon.
@@ -191,7 +191,7 @@ impl Witness {
                             format!("{id}: answered 202, then {code} under the same key; the ledger holds {outcome}")
                         });
                     }
-                    _ => found.refused_early += 1,
+                    _ => found.refused_alike += 1,
                 }
             }
         }

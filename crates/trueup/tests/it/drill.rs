@@ -183,3 +183,50 @@ async fn a_drill_speaks_for_its_members_by_the_trusted_header() {
     );
     consumer.stop().await;
 }
+
+/// A gateway that answers each key with 202 once, and with "sold out" ever after.
+async fn forgetful_gateway() -> String {
+    use std::collections::HashSet;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut known = HashSet::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut request, mut part) = (Vec::new(), [0_u8; 1_024]);
+            while !request.ends_with(b"}") {
+                let length = stream.read(&mut part).await.unwrap();
+                if length == 0 {
+                    break;
+                }
+                request.extend_from_slice(&part[..length]);
+            }
+            let request = String::from_utf8_lossy(&request).to_lowercase();
+            let key = request.lines().find_map(|line| line.strip_prefix("idempotency-key: ")).map(str::to_owned);
+            let is_new = key.is_none_or(|key| known.insert(key));
+            let (status, body) = if is_new {
+                let id = domain::ids::RequestId::fresh(&domain::clock::SystemClock);
+                ("202 Accepted", format!(r#"{{"requestId":"{id}","ticket":"t","status":"pending"}}"#))
+            } else {
+                ("410 Gone", r#"{"code":"sold_out"}"#.to_owned())
+            };
+            let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sold_out_is_never_the_answer_to_a_request_that_exists() {
+    let world = World::new("drill-forgetful").await;
+    let mut environment = environment(&world);
+    environment.insert("TRUEUP__GATEWAYS".to_owned(), forgetful_gateway().await);
+    let drill = ["drill", "some-coupon", "--members", "60", "--concurrency", "4", "--repeat-share", "1", "--no-settle", "--json"];
+    let output = trueup(&environment, &drill).await;
+    let report = json(&output);
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    assert!(report["violations"]["sold_out_though_accepted"].as_u64().unwrap() > 0, "{report:#}");
+    assert!(report["violation_details"][0].as_str().unwrap().contains("by the same Idempotency-Key"), "{report:#}");
+}

@@ -1,5 +1,7 @@
 //! Statements and the rows that they answer with.
 
+use std::sync::LazyLock;
+
 use chrono::{DateTime, Utc};
 use diesel::{
     QueryableByName,
@@ -7,9 +9,10 @@ use diesel::{
 };
 use domain::{
     clock::Timestamp,
-    coupon::{Coupon, LedgerRow, Outcome, Place},
+    coupon::{LedgerRow, Outcome, Place},
     ids::{CouponCode, MemberId, RequestId},
 };
+use postgres_io::{COUPON_COLUMNS, CouponRow};
 
 /// One statement is one snapshot, so a request that is not there is not decided before `next_offset`. The lateral
 /// subquery keeps the planner at one index probe a key, however long the ledger gets.
@@ -33,11 +36,12 @@ LEFT JOIN LATERAL (SELECT coupon_code, request_id, member_id, partition, log_off
 ORDER BY k.place";
 
 /// Coupons, with how far their partitions are decided.
-pub const LOAD_COUPONS: &str = "\
-SELECT c.coupon_code, c.name, c.admission, c.partition, c.total_quantity, c.issued_quantity, c.opens_at, c.closes_at, \
-    c.paused, c.ended, c.rules_offset, p.next_offset \
-FROM coupon c LEFT JOIN consumer_position p ON p.topic = $2 AND p.partition = c.partition \
-WHERE c.coupon_code = ANY($1)";
+pub static LOAD_COUPONS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {COUPON_COLUMNS}, p.next_offset FROM coupon c \
+         LEFT JOIN consumer_position p ON p.topic = $2 AND p.partition = c.partition WHERE c.coupon_code = ANY($1)"
+    )
+});
 
 /// Who holds an issue, in the order of issuing.
 pub const HOLDERS: &str = "\
@@ -102,55 +106,13 @@ impl FoundRow {
     }
 }
 
-/// A row of `coupon`.
+/// A coupon, and how far its partition is decided.
 #[derive(Debug, QueryableByName)]
-pub struct CouponRow {
-    #[diesel(sql_type = Text)]
-    coupon_code: String,
-    #[diesel(sql_type = Text)]
-    name: String,
-    #[diesel(sql_type = Text)]
-    admission: String,
-    #[diesel(sql_type = Integer)]
-    partition: i32,
-    #[diesel(sql_type = BigInt)]
-    total_quantity: i64,
-    #[diesel(sql_type = BigInt)]
-    issued_quantity: i64,
-    #[diesel(sql_type = Nullable<Timestamptz>)]
-    opens_at: Option<DateTime<Utc>>,
-    #[diesel(sql_type = Nullable<Timestamptz>)]
-    closes_at: Option<DateTime<Utc>>,
-    #[diesel(sql_type = Bool)]
-    paused: bool,
-    #[diesel(sql_type = Bool)]
-    ended: bool,
-    #[diesel(sql_type = BigInt)]
-    rules_offset: i64,
+pub struct DecidedCouponRow {
+    #[diesel(embed)]
+    pub coupon: CouponRow,
     #[diesel(sql_type = Nullable<BigInt>)]
     pub next_offset: Option<i64>,
-}
-
-impl CouponRow {
-    /// The coupon.
-    ///
-    /// # Errors
-    /// What stands in the row is not what the schema promises.
-    pub fn into_coupon(self) -> Result<Coupon, String> {
-        Ok(Coupon {
-            code: CouponCode::new(&self.coupon_code).map_err(|error| error.to_string())?,
-            name: self.name,
-            admission: self.admission.parse()?,
-            partition: self.partition,
-            total: self.total_quantity,
-            issued: self.issued_quantity,
-            opens_at: self.opens_at.map(Timestamp::from),
-            closes_at: self.closes_at.map(Timestamp::from),
-            paused: self.paused,
-            ended: self.ended,
-            rules_offset: self.rules_offset,
-        })
-    }
 }
 
 /// Who holds an issue.

@@ -1,34 +1,17 @@
 //! Coupons as rows and back.
 
-use std::str::FromStr;
-
 use domain::{
     clock::Timestamp,
-    coupon::{Admission, Coupon, FoldState},
-    ids::CouponCode,
+    coupon::{Coupon, FoldState},
 };
+use postgres_io::coupon_of_row;
 use tokio_postgres::Row;
 
 use crate::error::StoreError;
 
-/// Reads a row of the columns that the statements name.
+/// Reads a row of [`postgres_io::COUPON_COLUMNS`].
 pub(crate) fn coupon(row: &Row) -> Result<Coupon, StoreError> {
-    let get = |error: tokio_postgres::Error| StoreError::Fatal(format!("table coupon: {error}"));
-    let code: &str = row.try_get(0).map_err(get)?;
-    let admission: &str = row.try_get(2).map_err(get)?;
-    Ok(Coupon {
-        code: CouponCode::new(code).map_err(|error| StoreError::Fatal(format!("coupon code `{code}` {error}")))?,
-        name: row.try_get(1).map_err(get)?,
-        admission: Admission::from_str(admission).map_err(StoreError::Fatal)?,
-        partition: row.try_get(3).map_err(get)?,
-        total: row.try_get(4).map_err(get)?,
-        issued: row.try_get(5).map_err(get)?,
-        opens_at: row.try_get::<_, Option<i64>>(6).map_err(get)?.map(Timestamp::from_unix_ms),
-        closes_at: row.try_get::<_, Option<i64>>(7).map_err(get)?.map(Timestamp::from_unix_ms),
-        paused: row.try_get(8).map_err(get)?,
-        ended: row.try_get(9).map_err(get)?,
-        rules_offset: row.try_get(10).map_err(get)?,
-    })
+    coupon_of_row(row).map_err(|error| StoreError::Fatal(error.to_string()))
 }
 
 pub(super) fn put(state: &mut FoldState, coupons: Vec<Coupon>) {

@@ -113,8 +113,12 @@ pub struct FoldStore {
 impl FoldStore {
     /// A store that connects at first use. A transaction that takes longer than `transaction_timeout` is given up.
     #[must_use]
-    pub fn new(settings: PostgresSettings, partition: Partition, transaction_timeout: Duration, fingerprints_max: usize) -> Self {
-        let fingerprints = Fingerprints::new(fingerprints_max);
+    pub fn new(
+        settings: PostgresSettings,
+        partition: Partition,
+        transaction_timeout: Duration,
+        fingerprints: Fingerprints,
+    ) -> Self {
         Self { settings, partition, transaction_timeout, connection: None, fingerprints }
     }
 

@@ -12,3 +12,4 @@ mod harness;
 mod invariants;
 mod poison;
 mod rebalance;
+mod settings;
