@@ -13,7 +13,8 @@ Exit status:
 Settings come from the environment, all with the prefix TRUEUP__:
   TRUEUP__KAFKA__BROKERS=127.0.0.1:9092          TRUEUP__POSTGRES__URL=postgres://trueup@127.0.0.1/trueup
   TRUEUP__REDIS__URL=redis://127.0.0.1:6379/     TRUEUP__GATEWAYS=http://127.0.0.1:8081,http://127.0.0.1:8082
-  TRUEUP__KEYS__LOG_SIGNING=…                    TRUEUP__ADMIN__TOKEN=…";
+  TRUEUP__KEYS__LOG_SIGNING=…                    TRUEUP__ADMIN__TOKEN=…
+  TRUEUP__RECONCILERS=http://127.0.0.1:8095";
 
 /// The operator's command of the coupon line.
 #[derive(Debug, Parser)]
@@ -77,6 +78,16 @@ Exit status: 0 every accepted request stands in log and ledger as it was told; 1
 Exit status: 0 clean; 1 at least one difference, each named; 2 cannot tell: the log no longer starts before the coupon, or it is another log than the
 one that the database was decided from.")]
     Audit(AuditArgs),
+    /// Let a reconciler look at coupons at once: counts, and members where the counts disagree; what is wrong is repaired.
+    #[command(after_help = "Examples:
+  trueup reconcile coupon-2024
+  trueup reconcile coupon-2024 --full --dry-run --json
+
+Exit status: 0 nothing was wrong; 1 something was (and has been repaired, unless --dry-run); 2 no reconciler answers.")]
+    Reconcile(ReconcileArgs),
+    /// List what the reconcilers' runs found.
+    #[command(after_help = "Examples:\n  trueup reports\n  trueup reports coupon-2024 --limit 100 --json")]
+    Reports(ReportsArgs),
     /// List, show or replay records that could not be used.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
@@ -86,6 +97,31 @@ one that the database was decided from.")]
   trueup explain user-1234
   trueup explain user-1234 --coupon coupon-2024 --json")]
     Explain(ExplainArgs),
+}
+
+/// Which coupons to look at, and how deep.
+#[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    /// The coupons.
+    #[arg(required = true, value_name = "CODE")]
+    pub codes: Vec<String>,
+    /// Compare all members and count all issues, whatever the sizes say.
+    #[arg(long)]
+    pub full: bool,
+    /// Say what is wrong and repair nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Which reports to list.
+#[derive(Debug, Args)]
+pub struct ReportsArgs {
+    /// Only this coupon's.
+    #[arg(value_name = "CODE")]
+    pub code: Option<String>,
+    /// How many, the newest first.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=200))]
+    pub limit: u16,
 }
 
 /// What the topics have to be.

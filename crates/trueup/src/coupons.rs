@@ -83,7 +83,7 @@ fn put_moment(object: &mut Map<String, Value>, name: &str, at: Option<Moment>) {
 }
 
 /// A coupon's code as a part of a path.
-fn escaped(code: &str) -> anyhow::Result<String> {
+pub(crate) fn escaped(code: &str) -> anyhow::Result<String> {
     let code = CouponCode::new(code).map_err(|error| anyhow::anyhow!("the coupon's code `{code}` {error}"))?;
     Ok(percent(code.as_str()))
 }
@@ -238,7 +238,7 @@ impl Api {
     }
 }
 
-async fn answered(request: reqwest::RequestBuilder) -> Result<(StatusCode, Value), reqwest::Error> {
+pub(crate) async fn answered(request: reqwest::RequestBuilder) -> Result<(StatusCode, Value), reqwest::Error> {
     let response = request.send().await?;
     let status = response.status();
     let bytes = response.bytes().await?;

@@ -10,6 +10,7 @@ mod explain;
 mod migrate;
 mod output;
 mod pg;
+mod reconcile;
 mod record_view;
 pub mod settings;
 mod topics;
@@ -30,6 +31,8 @@ pub async fn run(cli: &Cli, settings: &Settings) -> anyhow::Result<Exit> {
         Command::Drill(args) => Box::pin(drill::run(settings, args, cli.json)).await,
         Command::Audit(args) => Box::pin(audit::run(settings, args, cli.json)).await,
         Command::DeadLetters(command) => Box::pin(dead_letters::run(settings, command, cli.json)).await,
+        Command::Reconcile(args) => reconcile::run(settings, args, cli.json).await,
+        Command::Reports(args) => reconcile::reports(settings, args, cli.json).await,
         Command::Explain(args) => Box::pin(explain::run(settings, args, cli.json)).await,
     }
 }

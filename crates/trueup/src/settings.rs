@@ -16,6 +16,8 @@ use crate::cli::Cli;
 pub struct Settings {
     /// The gateways' addresses, separated by commas.
     pub gateways: String,
+    /// The reconcilers' addresses, separated by commas.
+    pub reconcilers: String,
     /// Who the operator is.
     pub admin: AdminSettings,
     /// Keys shared with the services.
@@ -48,6 +50,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             gateways: "http://127.0.0.1:8081,http://127.0.0.1:8082".to_owned(),
+            reconcilers: "http://127.0.0.1:8095".to_owned(),
             admin: AdminSettings::default(),
             keys: KeySettings::default(),
             kafka: KafkaSettings::default(),
@@ -55,6 +58,11 @@ impl Default for Settings {
             redis: RedisSettings::default(),
         }
     }
+}
+
+fn urls(list: &str) -> Vec<String> {
+    let urls = list.split(',').map(|url| url.trim().trim_end_matches('/'));
+    urls.filter(|url| !url.is_empty()).map(str::to_owned).collect()
 }
 
 impl Settings {
@@ -77,8 +85,13 @@ impl Settings {
     /// The gateways' addresses, without a slash at the end.
     #[must_use]
     pub fn gateway_urls(&self) -> Vec<String> {
-        let urls = self.gateways.split(',').map(|url| url.trim().trim_end_matches('/'));
-        urls.filter(|url| !url.is_empty()).map(str::to_owned).collect()
+        urls(&self.gateways)
+    }
+
+    /// The reconcilers' addresses, without a slash at the end.
+    #[must_use]
+    pub fn reconciler_urls(&self) -> Vec<String> {
+        urls(&self.reconcilers)
     }
 
     /// The key that verifies signatures in the log.

@@ -106,6 +106,8 @@ pub struct RunReport {
 struct Counted {
     issued_quantity: i64,
     issues: i64,
+    /// The highest sequence.
+    highest: i64,
 }
 
 impl RunTask {
@@ -206,7 +208,14 @@ impl RunTask {
         let counted = self.count_and_repair(code, depth).await?;
         service_kit::failpoint!("reconciler.run.counted");
         report.db_count = counted.issues;
-        if counted.issued_quantity != counted.issues {
+        if counted.issues < counted.highest {
+            let missing = counted.highest.saturating_sub(counted.issues);
+            report
+                .errors
+                .push(format!("{missing} issues are missing in the ledger: the highest sequence is {}", counted.highest));
+            tracing::error!(couponCode = %code, missing, highest = counted.highest, "[RECONCILIATION] issues are missing in the ledger");
+        }
+        if counted.issued_quantity != counted.issues.max(counted.highest) {
             report.issued_quantity_before = Some(counted.issued_quantity);
             if !depth.dry_run {
                 metrics::counter!("trueup_reconciler_issued_quantity_repairs_total").increment(1);
@@ -315,7 +324,7 @@ impl RunTask {
                 .await?
                 .unwrap_or_default();
                 if highest == issued_quantity && !depth.full {
-                    return Ok(Counted { issued_quantity, issues: highest });
+                    return Ok(Counted { issued_quantity, issues: highest, highest });
                 }
                 let issues = number(
                     connection,
@@ -324,14 +333,17 @@ impl RunTask {
                 )
                 .await?
                 .unwrap_or_default();
-                if issues != issued_quantity && !depth.dry_run {
+                // The next issue gets the number behind `issued_quantity`. Where rows were deleted by hand, the count would give a
+                // number twice and so stop the coupon.
+                let right = issues.max(highest);
+                if right != issued_quantity && !depth.dry_run {
                     sql_query("UPDATE coupon SET issued_quantity = $2 WHERE coupon_code = $1")
                         .bind::<sql_types::Text, _>(code.as_str())
-                        .bind::<sql_types::BigInt, _>(issues)
+                        .bind::<sql_types::BigInt, _>(right)
                         .execute(connection)
                         .await?;
                 }
-                Ok(Counted { issued_quantity, issues })
+                Ok(Counted { issued_quantity, issues, highest })
             })
             .await
     }

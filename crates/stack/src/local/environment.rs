@@ -95,7 +95,10 @@ fn add_shared(all: &mut BTreeMap<String, String>, ports: &Ports) {
     let gateways: Vec<String> = ports.gateways.iter().map(|port| format!("http://127.0.0.1:{port}")).collect();
     all.insert("TRUEUP__GATEWAYS".to_owned(), gateways.join(","));
     all.insert("COUPON_GATEWAY__IDENTITY__MODE".to_owned(), "none".to_owned());
-    all.insert("COUPON_GATEWAY__ADMIN__TOKENS".to_owned(), format!("local-operator:{admin}"));
+    all.insert("TRUEUP__RECONCILERS".to_owned(), format!("http://127.0.0.1:{}", ports.reconciler));
+    for service in ["COUPON_GATEWAY", "RECONCILER"] {
+        all.insert(format!("{service}__ADMIN__TOKENS"), format!("local-operator:{admin}"));
+    }
 }
 
 /// 256 random bits from the operating system, in hexadecimal.

@@ -69,3 +69,16 @@ async fn the_count_waits_for_the_consumers_batch() {
     assert_eq!((report.db_count, report.issued_quantity_before), (3, None));
     assert_eq!(stage.sql("SELECT issued_quantity FROM coupon"), "3");
 }
+
+#[tokio::test]
+async fn rows_that_somebody_deleted_are_an_alarm_and_stop_no_further_issue() {
+    let stage = Stage::new("deleted").await;
+    let code = stage.coupon("c", 10);
+    stage.issued(&code, 1..5);
+    stage.sql(&format!("DELETE FROM coupon_request WHERE coupon_code = '{code}' AND sequence = 2"));
+    let report = stage.replica().await.run_task().run_coupon(&code, Depth::FULL, &stage.walk()).await.unwrap().unwrap();
+    assert_eq!((report.db_count, report.issued_quantity_before), (3, None));
+    assert!(report.errors.iter().any(|error| error.contains("1 issues are missing")), "{report:?}");
+    // The next issue's number is the one behind the highest: 5.
+    assert_eq!(stage.sql("SELECT issued_quantity FROM coupon"), "4");
+}
