@@ -11,6 +11,7 @@ use contracts::LogKey;
 use domain::{clock::Clock, coupon::LogIncarnation};
 use kafka_io::{CommandProducer, GroupConsumer, GroupEvent, GroupPartition, Watermarks};
 use redis_io::Gate;
+use service_kit::retry::Retry;
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior},
@@ -31,7 +32,6 @@ use crate::{
     metric,
     positions::Positions,
     publisher::Publisher,
-    retry::Retry,
     settler::Settler,
     store::{FoldStore, Partition},
     worker::{Parts, Worker},

@@ -8,6 +8,7 @@ use std::{
 
 use contracts::partition_of;
 use domain::ids::CouponCode;
+use service_kit::retry::Retry;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -21,7 +22,6 @@ use crate::{
     memory::Share,
     metric,
     outgoing::{Delivered, Outgoing},
-    retry::Retry,
     store::{Applied, Committed, FoldStore, Job, Mode},
     treatment::Treatment,
 };

@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use contracts::LogKey;
 use domain::coupon::LogIncarnation;
 use kafka_io::{BatchLimits, GroupPartition, KafkaIoError};
+use service_kit::retry::Retry;
 use tokio_util::sync::CancellationToken;
 
-use crate::{batch::Batch, decider::End, hopper::Hopper, memory::PartitionMemory, metric, retry::Retry};
+use crate::{batch::Batch, decider::End, hopper::Hopper, memory::PartitionMemory, metric};
 
 /// Records that are decoded at a time, so that other tasks get their turn and what is there can be taken early.
 const CHUNK_RECORDS_MAX: usize = 1_000;

@@ -21,7 +21,6 @@ pub mod metric;
 pub mod outgoing;
 pub mod positions;
 pub mod publisher;
-pub mod retry;
 pub mod settler;
 pub mod store;
 pub mod trace;

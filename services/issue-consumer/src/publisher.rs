@@ -8,6 +8,7 @@ use domain::{
     coupon::{NewRow, Outcome},
 };
 use kafka_io::{CommandProducer, Delivery, PublishError};
+use service_kit::retry::Retry;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,6 @@ use crate::{
     ledger::Ledger,
     memory::Memory,
     metric,
-    retry::Retry,
 };
 
 /// Who speaks in the envelope of an event.

@@ -14,6 +14,7 @@ use domain::{
     ids::{CouponCode, MemberId, RequestId},
 };
 use redis_io::{Gate, GateRules, Settle, SettleItem, SettleKind};
+use service_kit::retry::Retry;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +23,6 @@ use crate::{
     feed::{Feed, Step},
     ledger::Ledger,
     metric,
-    retry::Retry,
 };
 
 /// Rows that one settle call carries: a script holds everybody else up while it runs.
