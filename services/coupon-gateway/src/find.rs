@@ -1,6 +1,11 @@
 //! Look-ups in PostgreSQL, gathered: thousands of pollers become a few statements.
 
-use std::{collections::HashMap, hash::Hash, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+    sync::Arc,
+    time::Instant,
+};
 
 use domain::{
     coupon::LedgerRow,
@@ -33,6 +38,7 @@ pub struct Finder {
     requests: Batcher<(CouponCode, RequestId, i32), Answer<Found>>,
     members: Batcher<(CouponCode, MemberId), Answer<Option<LedgerRow>>>,
     coupons: Batcher<CouponCode, Answer<Option<Arc<CouponView>>>>,
+    ends: Batcher<i32, Option<i64>>,
 }
 
 fn unavailable(no_answer: NoAnswer) -> ApiError {
@@ -48,12 +54,13 @@ impl Finder {
     pub fn new(app: Arc<AppState>) -> Self {
         let (batch_max, queue_max) = (app.settings.lookup.batch_max, app.settings.lookup.queue_max);
         let by = |app: &Arc<AppState>| Arc::clone(app);
-        let (for_requests, for_members, for_coupons) = (by(&app), by(&app), by(&app));
+        let (for_requests, for_members, for_coupons, for_ends) = (by(&app), by(&app), by(&app), by(&app));
         Self {
             app,
             requests: Batcher::new(batch_max, queue_max, move |keys| find_requests(Arc::clone(&for_requests), keys)),
             members: Batcher::new(batch_max, queue_max, move |keys| find_members(Arc::clone(&for_members), keys)),
             coupons: Batcher::new(batch_max, queue_max, move |keys| find_coupons(Arc::clone(&for_coupons), keys)),
+            ends: Batcher::new(batch_max, queue_max, move |keys| find_ends(Arc::clone(&for_ends), keys)),
         }
     }
 
@@ -64,6 +71,11 @@ impl Finder {
     pub async fn request(&self, coupon: &CouponCode, request: RequestId, partition: i32) -> Result<Found, ApiError> {
         let answer = self.requests.ask((coupon.clone(), request, partition)).await.map_err(unavailable)?;
         answer.map_err(|StoreError| ApiError::DatabaseUnavailable)
+    }
+
+    /// The end of a partition of the log, read after this call began; none when the broker does not say it.
+    pub async fn end_of_log(&self, partition: i32) -> Option<i64> {
+        self.ends.ask(partition).await.ok().flatten()
     }
 
     /// The member's issue of a coupon, else his newest request of it.
@@ -139,6 +151,17 @@ fn find_members(
     keys: Vec<(CouponCode, MemberId)>,
 ) -> LocalBoxFuture<'static, Vec<Answer<Option<LedgerRow>>>> {
     Box::pin(async move { gathered(&app, &keys, async |keys| store::find_members(&app, keys).await).await })
+}
+
+fn find_ends(app: Arc<AppState>, partitions: Vec<i32>) -> LocalBoxFuture<'static, Vec<Option<i64>>> {
+    Box::pin(async move {
+        let mut ends = HashMap::new();
+        for partition in partitions.iter().copied().collect::<BTreeSet<i32>>() {
+            let watermarks = app.producer.watermarks(&app.settings.kafka.topics.created, partition).await;
+            ends.insert(partition, watermarks.map(|watermarks| watermarks.high).ok());
+        }
+        partitions.iter().map(|partition| ends.get(partition).copied().flatten()).collect()
+    })
 }
 
 fn find_coupons(app: Arc<AppState>, codes: Vec<CouponCode>) -> LocalBoxFuture<'static, Vec<Answer<Option<Arc<CouponView>>>>> {

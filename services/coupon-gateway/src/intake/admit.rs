@@ -1,5 +1,7 @@
 //! What happens to a request for a coupon: refused here, reserved, appended.
 
+use std::time::Duration;
+
 use actix_web::HttpResponse;
 use contracts::{Envelope, encode_request};
 use domain::{
@@ -21,6 +23,11 @@ use crate::{
     state::SOURCE,
     worker::Worker,
 };
+
+/// How long a refusal waits until the log is decided to the end that it has now. Usually that takes a tenth of it.
+const UNDERWAY_MAX: Duration = Duration::from_secs(1);
+/// How often it looks.
+const UNDERWAY_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How a request goes into the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,8 +131,37 @@ async fn existing_or(
 ) -> Result<HttpResponse, ApiError> {
     match existing(worker, view, asked, gate_knows).await? {
         Some(response) => Ok(response),
+        None if asked.keyed => match underway(worker, view, asked).await? {
+            Some(response) => Ok(response),
+            None => Err(refusal),
+        },
         None => Err(refusal),
     }
+}
+
+/// A request that is in the log and not decided yet: it may have been taken a moment ago, by another gateway or before the coupon closed. Waits
+/// until all that the log holds by now is decided, and gives the request if it was among that.
+async fn underway(worker: &Worker, view: &CouponView, asked: &Asked<'_>) -> Result<Option<HttpResponse>, ApiError> {
+    let (code, partition) = (&view.coupon.code, view.coupon.partition);
+    if !worker.app.log_is_up() {
+        return Err(ApiError::LogUnavailable);
+    }
+    let looking = async {
+        let end = worker.find.end_of_log(partition).await.ok_or(ApiError::LogUnavailable)?;
+        loop {
+            match worker.find.request(code, asked.request, partition).await? {
+                Found::Decided(row) if row.member.as_ref() == Some(&asked.member) => {
+                    return Ok(Some(decided(worker, view, asked, &row)));
+                }
+                Found::Decided(_) => return Ok(None),
+                Found::Undecided(position) if position.next_offset >= end => return Ok(None),
+                Found::Undecided(_) => tokio::time::sleep(UNDERWAY_LOOK_EVERY).await,
+            }
+        }
+    };
+    // Nobody knows: neither a refusal nor an acceptance would be true. Asking again is safe.
+    let unknown = || Err(ApiError::AppendUnknown { request_id: asked.request });
+    tokio::time::timeout(UNDERWAY_MAX, looking).await.unwrap_or_else(|_| unknown())
 }
 
 fn decided(worker: &Worker, view: &CouponView, asked: &Asked<'_>, row: &LedgerRow) -> HttpResponse {

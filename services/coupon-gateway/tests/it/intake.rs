@@ -292,6 +292,40 @@ async fn what_is_clearly_outside_is_refused_with_its_times() {
 }
 
 #[tokio::test]
+async fn a_coupon_that_closed_refuses_no_request_that_waits_for_its_decision() {
+    let world = World::new("underway").await;
+    let coupon = world.coupon("underway");
+    let partition = define(&world, &coupon, Admission::Queued, 5).await;
+    let gateway = Gateway::start(&world).await;
+    let key = [("idempotency-key", "k")];
+    let alice = r#"{"memberId":"alice"}"#;
+    let taken = accepted(&gateway.post(coupon.as_str(), alice, &key).await);
+    sql(&world, &format!("UPDATE coupon SET closes_at = now() - interval '1 hour' WHERE coupon_code = '{coupon}'")).await;
+    let closed = (403, "closed".to_owned());
+    eventually(SOON, "it is closed", || async { gateway.ask(&coupon, "bob").await.problem() == closed }).await;
+
+    // Nobody decides: whether alice has a request is not known here, and it is neither refused nor taken twice.
+    let unknown = gateway.post(coupon.as_str(), alice, &key).await;
+    assert_eq!(unknown.problem(), (503, "append_unknown".to_owned()));
+    assert_eq!(unknown.json()["requestId"], taken["requestId"]);
+    // Bob was taken until this gateway had read that it is closed; alice is in the log once.
+    let log = requests_in(&world, partition).await;
+    assert_eq!(log.iter().filter(|request| request.member == member("alice")).count(), 1);
+
+    // It is decided while she waits for her answer, or before: then that is the answer.
+    decide(&world, &taken, "issued", Some(1)).await;
+    assert_eq!(accepted(&gateway.post(coupon.as_str(), alice, &key).await)["requestId"], taken["requestId"]);
+    let topic = &world.kafka.topics.created;
+    let decided = format!(
+        "INSERT INTO consumer_position (topic, partition, next_offset, cluster_id, topic_id) VALUES ('{topic}', {partition}, {}, 't', 't')",
+        log.len()
+    );
+    sql(&world, &decided).await;
+    // All that the log holds is decided, and nothing of carol is in it.
+    assert_eq!(gateway.post(coupon.as_str(), r#"{"memberId":"carol"}"#, &key).await.problem(), closed);
+}
+
+#[tokio::test]
 async fn a_body_in_pieces_is_read_and_one_that_never_comes_is_given_up() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let world = World::new("pieces").await;
