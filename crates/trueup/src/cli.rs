@@ -70,6 +70,15 @@ Without --rate the loop is closed: --concurrency members ask at a time, each wai
 time, and latency counts from then. Repeats and retries under the same Idempotency-Key are part of it, some at the same moment by another gateway.
 Exit status: 0 every accepted request stands in log and ledger as it was told; 1 one is lost or changed; 2 cannot tell.")]
     Drill(DrillArgs),
+    /// Place orders, let payers pay at the simulator while callbacks get lost, then hold the money against orders and stock.
+    #[command(after_help = "Examples:
+  trueup drill-payments
+  trueup drill-payments --orders 1000 --simulator http://127.0.0.1:8099 --json
+
+It needs a running payment-reconciler whose gateways `generic`, `toss` and `stripe` are the simulator's three dialects, as `make up` sets them.
+Exit status: 0 for each payment the simulator's paid - refunded is the order's amount if it succeeded and else 0, stock adds up, nothing is open; 1 not
+so, each case named; 2 cannot tell.")]
+    DrillPayments(DrillPaymentsArgs),
     /// Fold the coupon's log again and compare every outcome with the database.
     #[command(after_help = "Examples:
   trueup audit coupon-2024
@@ -267,6 +276,20 @@ pub enum IdentityArg {
     None,
     /// By the header that a trusted proxy sets.
     Header,
+}
+
+/// A drill of the payment line.
+#[derive(Debug, Args)]
+pub struct DrillPaymentsArgs {
+    /// Orders to place.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub orders: u32,
+    /// The simulator's address; instead of TRUEUP__SIMULATOR.
+    #[arg(long, value_name = "URL")]
+    pub simulator: Option<String>,
+    /// How long orders may take to come in, and then to come to rest, in milliseconds each.
+    #[arg(long, default_value_t = 180_000, value_parser = clap::value_parser!(u64).range(1_000..=3_600_000))]
+    pub settle_ms: u64,
 }
 
 /// A drill.

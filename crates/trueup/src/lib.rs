@@ -9,6 +9,7 @@ pub mod exit;
 mod explain;
 mod migrate;
 mod output;
+pub mod payments_drill;
 mod pg;
 mod reconcile;
 mod record_view;
@@ -29,6 +30,7 @@ pub async fn run(cli: &Cli, settings: &Settings) -> anyhow::Result<Exit> {
         Command::Topics(args) => topics::run(settings, args, cli.json).await,
         Command::Coupon(command) => coupons::run(settings, command, cli.json).await,
         Command::Drill(args) => Box::pin(drill::run(settings, args, cli.json)).await,
+        Command::DrillPayments(args) => Box::pin(payments_drill::run(settings, args, cli.json)).await,
         Command::Audit(args) => Box::pin(audit::run(settings, args, cli.json)).await,
         Command::DeadLetters(command) => Box::pin(dead_letters::run(settings, command, cli.json)).await,
         Command::Reconcile(args) => reconcile::run(settings, args, cli.json).await,

@@ -18,6 +18,8 @@ pub struct Settings {
     pub gateways: String,
     /// The reconcilers' addresses, separated by commas.
     pub reconcilers: String,
+    /// The address of the payment gateways' simulator, for drills.
+    pub simulator: String,
     /// Who the operator is.
     pub admin: AdminSettings,
     /// Keys shared with the services.
@@ -51,6 +53,7 @@ impl Default for Settings {
         Self {
             gateways: "http://127.0.0.1:8081,http://127.0.0.1:8082".to_owned(),
             reconcilers: "http://127.0.0.1:8095".to_owned(),
+            simulator: "http://127.0.0.1:8099".to_owned(),
             admin: AdminSettings::default(),
             keys: KeySettings::default(),
             kafka: KafkaSettings::default(),
