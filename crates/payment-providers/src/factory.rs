@@ -87,6 +87,12 @@ impl Providers {
         self.0.get(name)
     }
 
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<dyn PaymentProvider>> {
+        self.0.values().map(Arc::clone).collect()
+    }
+
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&ProviderName, &Arc<dyn PaymentProvider>)> {
         self.0.iter()

@@ -1,6 +1,10 @@
 //! Settings: defaults, then a file, then the environment (`PAYMENT_RECONCILER__RUN__INTERVAL_MS=…`).
 
+use std::collections::BTreeMap;
+
+use domain::payment::ProviderName;
 use kafka_io::{KafkaSettings, ProducerSettings};
+use payment_providers::ProviderSettings;
 use postgres_io::PostgresSettings;
 use serde::{Deserialize, Serialize};
 use service_kit::{
@@ -29,6 +33,8 @@ pub struct Settings {
     pub callbacks: CallbackSettings,
     /// Outcomes to Kafka.
     pub outbox: OutboxSettings,
+    /// Merchant accounts at payment gateways, by the names that payments carry.
+    pub providers: BTreeMap<String, ProviderSettings>,
     /// PostgreSQL.
     pub postgres: PostgresSettings,
     /// Logs and traces.
@@ -84,6 +90,54 @@ impl Validate for Settings {
         faults.extend(self.intake.faults());
         faults.extend(self.outbox.faults());
         faults.extend(self.telemetry.faults());
+        faults.extend(provider_faults(&self.providers));
         faults
+    }
+}
+
+fn provider_faults(providers: &BTreeMap<String, ProviderSettings>) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (name, settings) in providers {
+        for problem in settings.problems() {
+            faults.push(Fault::new(format!("providers.{name}.{}", problem.field), problem.problem, problem.fix));
+        }
+        if ProviderName::new(name).is_err() {
+            let fix = "give 1 to 64 small letters, digits, - and _";
+            faults.push(Fault::new(format!("providers.{name}"), "is no name that a payment could carry", fix));
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use payment_providers::ProviderKind;
+
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Settings, service_kit::settings::SettingsError> {
+        let pairs = pairs.iter().map(|(name, value)| (format!("{PREFIX}__PROVIDERS__{name}"), (*value).to_owned()));
+        service_kit::settings::read(PREFIX, None, pairs.collect())
+    }
+
+    #[test]
+    fn accounts_are_named_by_their_variables() {
+        let settings = read(&[
+            ("TOSS__KIND", "toss"),
+            ("TOSS__API_KEY", "sk"),
+            ("STRIPE-KR__KIND", "stripe"),
+            ("STRIPE-KR__API_KEY", "0123"),
+        ]);
+        let providers = settings.unwrap().providers;
+        assert_eq!(providers.keys().map(String::as_str).collect::<Vec<_>>(), ["stripe-kr", "toss"]);
+        assert_eq!(providers["toss"].kind, ProviderKind::Toss);
+        assert_eq!(providers["stripe-kr"].api_key.expose(), "0123");
+    }
+
+    #[test]
+    fn an_account_without_a_key_or_address_is_refused_by_name() {
+        let error = read(&[("PG__KIND", "generic")]).unwrap_err().to_string();
+        assert!(error.contains("PROVIDERS__PG__BASE_URL") && error.contains("PROVIDERS__PG__API_KEY"), "{error}");
     }
 }
