@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::payments::{OrdersCommand, PaymentsCommand, RefundsCommand};
+
 const EXITS: &str = "\
 Exit status:
   0   done; for audit and drill: clean
@@ -14,9 +16,9 @@ Settings come from the environment, all with the prefix TRUEUP__:
   TRUEUP__KAFKA__BROKERS=127.0.0.1:9092          TRUEUP__POSTGRES__URL=postgres://trueup@127.0.0.1/trueup
   TRUEUP__REDIS__URL=redis://127.0.0.1:6379/     TRUEUP__GATEWAYS=http://127.0.0.1:8081,http://127.0.0.1:8082
   TRUEUP__KEYS__LOG_SIGNING=…                    TRUEUP__ADMIN__TOKEN=…
-  TRUEUP__RECONCILERS=http://127.0.0.1:8095";
+  TRUEUP__RECONCILERS=http://127.0.0.1:8095      TRUEUP__PAYMENT_RECONCILERS=http://127.0.0.1:8097";
 
-/// The operator's command of the coupon line.
+/// The operator's command of the coupon line and the payment line.
 #[derive(Debug, Parser)]
 #[command(name = "trueup", version, after_help = EXITS, max_term_width = 120, propagate_version = true)]
 pub struct Cli {
@@ -97,6 +99,15 @@ Exit status: 0 nothing was wrong; 1 something was (and has been repaired, unless
     /// List what the reconcilers' runs found.
     #[command(after_help = "Examples:\n  trueup reports\n  trueup reports coupon-2024 --limit 100 --json")]
     Reports(ReportsArgs),
+    /// See and resolve orders whose payments stand still.
+    #[command(subcommand)]
+    Orders(OrdersCommand),
+    /// List, hold or release refunds.
+    #[command(subcommand)]
+    Refunds(RefundsCommand),
+    /// Audit gateways against the book, daily totals, reports of runs.
+    #[command(subcommand)]
+    Payments(PaymentsCommand),
     /// List, show or replay records that could not be used.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),

@@ -88,7 +88,8 @@ pub(crate) fn escaped(code: &str) -> anyhow::Result<String> {
     Ok(percent(code.as_str()))
 }
 
-fn percent(plain: &str) -> String {
+/// A text as a part of a path.
+pub(crate) fn percent(plain: &str) -> String {
     let mut text = String::new();
     for byte in plain.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -1,4 +1,5 @@
-//! The operator's command of the coupon line: define coupons, drill them, audit them, and explain what happened.
+//! The operator's command: define coupons, drill them, audit them, and explain what happened; see and resolve what stands still in the line of
+//! payments.
 
 pub mod audit;
 pub mod cli;
@@ -9,6 +10,7 @@ pub mod exit;
 mod explain;
 mod migrate;
 mod output;
+pub mod payments;
 pub mod payments_drill;
 mod pg;
 mod reconcile;
@@ -32,6 +34,9 @@ pub async fn run(cli: &Cli, settings: &Settings) -> anyhow::Result<Exit> {
         Command::Drill(args) => Box::pin(drill::run(settings, args, cli.json)).await,
         Command::DrillPayments(args) => Box::pin(payments_drill::run(settings, args, cli.json)).await,
         Command::Audit(args) => Box::pin(audit::run(settings, args, cli.json)).await,
+        Command::Orders(command) => payments::orders(settings, command, cli.json).await,
+        Command::Refunds(command) => payments::refunds(settings, command, cli.json).await,
+        Command::Payments(command) => payments::payments(settings, command, cli.json).await,
         Command::DeadLetters(command) => Box::pin(dead_letters::run(settings, command, cli.json)).await,
         Command::Reconcile(args) => reconcile::run(settings, args, cli.json).await,
         Command::Reports(args) => reconcile::reports(settings, args, cli.json).await,

@@ -20,6 +20,8 @@ pub struct Settings {
     pub reconcilers: String,
     /// The address of the payment gateways' simulator, for drills.
     pub simulator: String,
+    /// The payment reconcilers' addresses, separated by commas.
+    pub payment_reconcilers: String,
     /// Who the operator is.
     pub admin: AdminSettings,
     /// Keys shared with the services.
@@ -36,7 +38,7 @@ pub struct Settings {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminSettings {
-    /// The bearer token for the gateways' admin API.
+    /// The bearer token for the admin APIs of gateways and payment reconcilers.
     pub token: Secret,
 }
 
@@ -54,6 +56,7 @@ impl Default for Settings {
             gateways: "http://127.0.0.1:8081,http://127.0.0.1:8082".to_owned(),
             reconcilers: "http://127.0.0.1:8095".to_owned(),
             simulator: "http://127.0.0.1:8099".to_owned(),
+            payment_reconcilers: "http://127.0.0.1:8097".to_owned(),
             admin: AdminSettings::default(),
             keys: KeySettings::default(),
             kafka: KafkaSettings::default(),
@@ -95,6 +98,12 @@ impl Settings {
     #[must_use]
     pub fn reconciler_urls(&self) -> Vec<String> {
         urls(&self.reconcilers)
+    }
+
+    /// The payment reconcilers' addresses, without a slash at the end.
+    #[must_use]
+    pub fn payment_reconciler_urls(&self) -> Vec<String> {
+        urls(&self.payment_reconcilers)
     }
 
     /// The key that verifies signatures in the log.

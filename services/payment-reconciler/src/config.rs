@@ -12,7 +12,9 @@ use service_kit::{
     telemetry::TelemetrySettings,
 };
 
-use crate::{callbacks::CallbackSettings, intake::IntakeSettings, outbox::OutboxSettings};
+use crate::{
+    admin::AdminSettings, audit::AuditSettings, callbacks::CallbackSettings, intake::IntakeSettings, outbox::OutboxSettings,
+};
 
 /// Prefix of the environment variables.
 pub const PREFIX: &str = "PAYMENT_RECONCILER";
@@ -29,6 +31,10 @@ pub struct Settings {
     pub producer: ProducerSettings,
     /// Orders from Kafka.
     pub intake: IntakeSettings,
+    /// The operators' interface.
+    pub admin: AdminSettings,
+    /// Audits of the gateways' lists.
+    pub audit: AuditSettings,
     /// Callbacks of gateways.
     pub callbacks: CallbackSettings,
     /// Outcomes to Kafka.
@@ -86,6 +92,8 @@ impl Validate for Settings {
         if self.shutdown.grace_ms < 100 {
             faults.push(Fault::new("shutdown.grace_ms", "is too short", "give at least 100"));
         }
+        faults.extend(self.admin.faults());
+        faults.extend(self.audit.faults());
         faults.extend(self.callbacks.faults());
         faults.extend(self.intake.faults());
         faults.extend(self.outbox.faults());

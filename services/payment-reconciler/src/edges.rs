@@ -1,18 +1,29 @@
-//! The tasks at the edges of the line: orders in, outcomes out. They start and end together.
+//! What stands at the edges of the line: orders in, outcomes out, callbacks, operators, audits. All of it starts and ends together.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
 
 use anyhow::Context;
 use domain::{clock::SystemClock, ids::RequestId};
 use kafka_io::CommandProducer;
+use payment_providers::port::PaymentProvider;
 use postgres_io::Db;
 use service_kit::{lifecycle::phase, probes::Health};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use uuid::Uuid;
+
 use crate::{
     Settings,
+    admin::{Admin, Hands},
+    audit::{Auditor, Nightly},
+    callbacks::{Desk, Sweeper},
+    http::App,
     intake::{Intake, Progress},
+    observe,
     outbox::Relay,
 };
 
@@ -27,21 +38,52 @@ pub struct Edges {
 }
 
 impl Edges {
-    /// Starts what is enabled.
+    /// Starts what is enabled, and gives what the HTTP interface needs.
     ///
     /// # Errors
     /// The Kafka client refuses its settings.
-    pub fn start(settings: &Settings, db: &Db, health: &Health) -> anyhow::Result<Self> {
+    pub fn start(
+        settings: &Settings,
+        db: &Db,
+        health: &Health,
+        providers: &[Arc<dyn PaymentProvider>],
+        hands: Arc<dyn Hands>,
+    ) -> anyhow::Result<(Self, App)> {
         let stop = CancellationToken::new();
         let producer = CommandProducer::new(&settings.kafka, &settings.producer).context("Kafka")?;
+        // Only an id of this process; nothing else is derived from it.
+        let holder = RequestId::fresh(&SystemClock).uuid();
         let mut edges = Self { stop, tasks: Vec::new(), producer };
         if settings.intake.enabled {
             edges.intake(settings, db, health)?;
         }
         if settings.outbox.enabled {
-            edges.relay(settings, db, health);
+            edges.relay(settings, db, health, holder);
         }
-        Ok(edges)
+        let waiting = Arc::new(AtomicU32::new(0));
+        let sweeper = Sweeper::new(db.clone(), holder, settings.callbacks.clone(), Arc::clone(&waiting));
+        let beat = health.heartbeat("callbacks", SILENT_MAX);
+        edges.spawn("callbacks", |stop| sweeper.run(stop, move || beat.beat()));
+        let beat = health.heartbeat("observer", SILENT_MAX);
+        let observed = db.clone();
+        edges.spawn("observer", |stop| observe::run(observed, stop, move || beat.beat()));
+        let all = || providers.iter().cloned();
+        let auditor = Arc::new(Auditor::new(db.clone(), holder, all(), settings.audit.clone()));
+        if settings.audit.nightly {
+            // An audit takes as long as the gateway's list does, so this task has no heartbeat.
+            let nightly = Nightly::new(Arc::clone(&auditor));
+            edges.spawn("audit", |stop| nightly.run(stop, || {}));
+        }
+        let app = App {
+            desk: Desk::new(db.clone(), Arc::new(SystemClock), settings.callbacks.clone(), all(), waiting),
+            admin: Admin::new(settings.admin.clone(), db.clone(), all(), hands, auditor),
+        };
+        Ok((edges, app))
+    }
+
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&mut self, name: &'static str, task: impl FnOnce(CancellationToken) -> F) {
+        let task = tokio::spawn(task(self.stop.clone()));
+        self.tasks.push((name, task));
     }
 
     fn intake(&mut self, settings: &Settings, db: &Db, health: &Health) -> anyhow::Result<()> {
@@ -64,15 +106,11 @@ impl Edges {
         Ok(())
     }
 
-    fn relay(&mut self, settings: &Settings, db: &Db, health: &Health) {
+    fn relay(&mut self, settings: &Settings, db: &Db, health: &Health, holder: Uuid) {
         let beat = health.heartbeat("outbox", SILENT_MAX);
         let topic = settings.kafka.topics.payment_outcome.clone();
-        // Only an id of this process; nothing else is derived from it.
-        let holder = RequestId::fresh(&SystemClock).uuid();
         let relay = Relay::new(db.clone(), holder, self.producer.clone(), topic, settings.outbox.clone());
-        let stop = self.stop.clone();
-        let task = tokio::spawn(async move { relay.run(stop, move || beat.beat()).await });
-        self.tasks.push(("outbox", task));
+        self.spawn("outbox", |stop| relay.run(stop, move || beat.beat()));
     }
 
     /// Ends all tasks within `limit`: what they have begun is ended or rolled back, then what is in flight is sent.

@@ -1,12 +1,16 @@
 //! Settles stale orders against the payment gateways: asks what became of each payment, completes or fails its order, and gives back
 //! what must not be kept.
 
+pub mod admin;
+pub mod audit;
 pub mod callbacks;
 pub mod config;
 pub mod edges;
 pub mod error;
 pub mod http;
 pub mod intake;
+pub mod observe;
+pub mod openapi;
 pub mod outbox;
 pub mod service;
 pub mod task_lease;

@@ -1,17 +1,19 @@
 //! The service around the line: probes, metrics, and the orderly end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use anyhow::Context;
+use payment_providers::Providers;
 use postgres_io::Db;
 use service_kit::{
     lifecycle::{Shutdown, phase},
     metrics::Metrics,
-    ops_http::{self, Ops},
+    ops_http::Ops,
     probes::Health,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Settings, edges::Edges};
+use crate::{Settings, admin::ByHint, edges::Edges, http};
 
 /// Runs until `shutdown` begins, then ends in order.
 ///
@@ -20,10 +22,13 @@ use crate::{Settings, edges::Edges};
 pub async fn run(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> anyhow::Result<()> {
     let health = Health::default();
     let stop_http = CancellationToken::new();
-    let http = tokio::spawn(ops_http::serve(&settings.http.listen, Ops { health: health.clone(), metrics }, stop_http.clone())?);
     let db = Db::connect(&settings.postgres).await?;
     health.flag("postgres").set(db.conn().await.is_ok());
-    let edges = Edges::start(&settings, &db, &health)?;
+    let providers = Providers::build(&settings.providers).context("providers")?.all();
+    let hands = ByHint::new(db.clone(), Duration::from_millis(settings.admin.ask_timeout_ms));
+    let (edges, app) = Edges::start(&settings, &db, &health, &providers, Arc::new(hands))?;
+    let ops = Ops { health: health.clone(), metrics };
+    let http = tokio::spawn(http::serve(&settings.http, ops, Arc::new(app), stop_http.clone())?);
 
     shutdown.begun().await;
     edges.stop(Duration::from_millis(settings.shutdown.grace_ms / 2)).await;

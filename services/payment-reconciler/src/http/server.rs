@@ -7,12 +7,14 @@ use service_kit::ops_http::{self, Ops};
 use tokio_util::sync::CancellationToken;
 
 use super::ApiError;
-use crate::{callbacks, config::HttpSettings};
+use crate::{admin, callbacks, config::HttpSettings, openapi};
 
 /// What the addresses need.
 pub struct App {
     /// Takes callbacks.
     pub desk: callbacks::Desk,
+    /// The operators' interface.
+    pub admin: admin::Admin,
 }
 
 /// Serves until `stop`; what is in progress then gets a moment to end.
@@ -31,6 +33,8 @@ pub fn serve(
         actix_web::App::new()
             .app_data(app.clone())
             .configure(callbacks::configure)
+            .configure(admin::configure)
+            .configure(openapi::configure)
             .configure(ops_http::configure(ops.clone()))
             .default_service(web::to(|| async { ApiError::NotFound.error_response() }))
     })

@@ -1,0 +1,73 @@
+//! The operators' interface: what stands still and why, what would be done about it, and doing it. Who did what, when and why is kept.
+//!
+//! It moves nothing by itself: a retry makes payments due, a resolve asks the gateway first and then triggers a move of the tables of states,
+//! a hold keeps a refund from being sent.
+
+mod actions;
+mod body;
+mod foresight;
+mod handlers;
+mod hands;
+mod listing;
+mod orders;
+mod refunds;
+mod settings;
+mod token;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use domain::payment::{PaymentId, PgAnswer, ProviderName, RefundId};
+use payment_providers::port::PaymentProvider;
+use postgres_io::Db;
+
+pub use handlers::configure;
+pub use hands::ByHint;
+pub use settings::AdminSettings;
+pub use token::Operators;
+
+use crate::{audit::Auditor, error::LineError};
+
+/// What the operators' interface asks of the line.
+#[async_trait]
+pub trait Hands: Send + Sync {
+    /// Asks about a payment and applies what the gateway says, as a run does; the outcome's word, or none if another replica holds it.
+    ///
+    /// # Errors
+    /// PostgreSQL or the gateway.
+    async fn settle_now(&self, payment: &PaymentId) -> Result<Option<String>, LineError>;
+
+    /// What the line would do with this answer, in words. Nothing is changed.
+    ///
+    /// # Errors
+    /// PostgreSQL.
+    async fn foresee(&self, payment: &PaymentId, answer: &PgAnswer) -> Result<String, LineError>;
+
+    /// The id of a payment's refund: the same whenever it is asked for.
+    fn refund_id(&self, payment: &PaymentId) -> RefundId;
+}
+
+/// What the operators' addresses need.
+pub struct Admin {
+    pub(crate) operators: Operators,
+    pub(crate) db: Db,
+    pub(crate) providers: BTreeMap<ProviderName, Arc<dyn PaymentProvider>>,
+    pub(crate) hands: Arc<dyn Hands>,
+    pub(crate) auditor: Arc<Auditor>,
+    pub(crate) settings: AdminSettings,
+}
+
+impl Admin {
+    /// The operators' interface over these gateways.
+    #[must_use]
+    pub fn new(
+        settings: AdminSettings,
+        db: Db,
+        providers: impl IntoIterator<Item = Arc<dyn PaymentProvider>>,
+        hands: Arc<dyn Hands>,
+        auditor: Arc<Auditor>,
+    ) -> Self {
+        let providers = providers.into_iter().map(|provider| (provider.name().clone(), provider)).collect();
+        Self { operators: Operators::new(&settings), db, providers, hands, auditor, settings }
+    }
+}

@@ -1,0 +1,285 @@
+//! Retrying and resolving an order.
+
+use std::time::Duration;
+
+use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use domain::payment::{Money, PaymentId, PgAnswer, PgPayment, PgReference, ProviderName, RefundId};
+use payment_providers::port::ProviderError;
+use serde_json::{Value, json};
+
+use super::{
+    Admin,
+    actions::{Action, keep},
+    body::Wish,
+    listing,
+};
+use crate::{error::LineError, http::ApiError};
+
+#[derive(Debug, Clone, QueryableByName)]
+struct Attempt {
+    #[diesel(sql_type = sql_types::Text)]
+    payment_id: String,
+    #[diesel(sql_type = sql_types::Text)]
+    provider: String,
+    #[diesel(sql_type = sql_types::Text)]
+    reference: String,
+    #[diesel(sql_type = sql_types::Text)]
+    state: String,
+}
+
+#[derive(QueryableByName)]
+struct OrderRow {
+    #[diesel(sql_type = sql_types::Text)]
+    state: String,
+}
+
+/// Locks an order, as the line does first; its state.
+pub(super) async fn lock(connection: &mut AsyncPgConnection, order: &str) -> Result<String, LineError> {
+    let row: OrderRow = sql_query("SELECT state FROM customer_order WHERE order_id = $1 FOR NO KEY UPDATE")
+        .bind::<sql_types::Text, _>(order)
+        .get_result(connection)
+        .await?;
+    Ok(row.state)
+}
+
+async fn attempts(connection: &mut AsyncPgConnection, order: &str) -> Result<Vec<Attempt>, LineError> {
+    Ok(sql_query(
+        "SELECT payment_id, provider, reference, state FROM payment WHERE order_id = $1 ORDER BY created_at, payment_id",
+    )
+    .bind::<sql_types::Text, _>(order)
+    .load(connection)
+    .await?)
+}
+
+async fn known(admin: &Admin, order: &str) -> Result<(String, Vec<Attempt>), ApiError> {
+    let mut connection = admin.db.conn().await.map_err(LineError::from)?;
+    let row: Option<OrderRow> = sql_query("SELECT state FROM customer_order WHERE order_id = $1")
+        .bind::<sql_types::Text, _>(order)
+        .get_result(&mut connection)
+        .await
+        .optional()
+        .map_err(LineError::from)?;
+    let row = row.ok_or_else(|| ApiError::UnknownOrder(order.to_owned()))?;
+    Ok((row.state, attempts(&mut connection, order).await?))
+}
+
+/// Makes an order's payments due at once, or says which would be.
+pub(super) async fn retry(admin: &Admin, actor: &str, order: &str, wish: &Wish) -> Result<Value, ApiError> {
+    let (_, attempts) = known(admin, order).await?;
+    let due: Vec<&str> =
+        attempts.iter().filter(|attempt| attempt.state != "SUCCESS").map(|attempt| attempt.payment_id.as_str()).collect();
+    if due.is_empty() {
+        return Err(ApiError::Refused("its payment is a success, and nobody asks about that one".to_owned()));
+    }
+    if !wish.dry_run {
+        let mut connection = admin.db.conn().await.map_err(LineError::from)?;
+        // Two statements, each of which is good without the other.
+        sql_query("UPDATE payment SET hinted_at = payment_now() WHERE payment_id = ANY($1) AND state <> 'SUCCESS'")
+            .bind::<sql_types::Array<sql_types::Text>, _>(&due)
+            .execute(&mut connection)
+            .await
+            .map_err(LineError::from)?;
+        let detail = json!({ "payments": due });
+        let action = Action { actor, action: "orders retry", target: order, reason: &wish.reason, outcome: "done", detail };
+        keep(&mut connection, &action).await?;
+    }
+    Ok(json!({ "dryRun": wish.dry_run, "orderId": order, "due": due, "why": "they are asked about ahead of everything else" }))
+}
+
+/// What an order is to be resolved to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resolve {
+    /// Ask about each attempt now, and do what the answers say.
+    Settle,
+    /// Give the money of a completed order back and cancel it.
+    Cancel,
+}
+
+impl Resolve {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name {
+            "settle" => Some(Self::Settle),
+            "cancel" => Some(Self::Cancel),
+            _ => None,
+        }
+    }
+}
+
+/// Resolves an order after a fresh ask, or says what that would do and why.
+pub(super) async fn resolve(admin: &Admin, actor: &str, order: &str, wish: &Wish, how: Resolve) -> Result<Value, ApiError> {
+    let (state, attempts) = known(admin, order).await?;
+    let done = match how {
+        Resolve::Settle => settle(admin, &attempts, wish).await,
+        Resolve::Cancel => cancel(admin, actor, order, &state, &attempts, wish).await,
+    };
+    if !wish.dry_run && (how == Resolve::Settle || done.is_err()) {
+        let (outcome, detail) = match &done {
+            Ok(value) => ("done", value.clone()),
+            Err(error) => ("refused", json!({ "why": error.to_string() })),
+        };
+        let action = if how == Resolve::Settle { "orders resolve settle" } else { "orders resolve cancel" };
+        let mut connection = admin.db.conn().await.map_err(LineError::from)?;
+        keep(&mut connection, &Action { actor, action, target: order, reason: &wish.reason, outcome, detail }).await?;
+    }
+    let after = if wish.dry_run { None } else { listing::order(&admin.db, order).await? };
+    Ok(json!({ "dryRun": wish.dry_run, "orderId": order, "payments": done?, "order": after }))
+}
+
+async fn settle(admin: &Admin, attempts: &[Attempt], wish: &Wish) -> Result<Value, ApiError> {
+    let open: Vec<&Attempt> = attempts.iter().filter(|attempt| attempt.state != "SUCCESS").collect();
+    if open.is_empty() {
+        let why = "its payment is a success; to give the money back, resolve it by cancel".to_owned();
+        return Err(ApiError::Refused(why));
+    }
+    let mut told = Vec::with_capacity(open.len());
+    for attempt in open {
+        let payment: PaymentId = attempt.payment_id.parse().map_err(|error: domain::ids::IdError| ApiError::internal(&error))?;
+        let said = if wish.dry_run {
+            let answer = ask(admin, attempt).await?;
+            let would = admin.hands.foresee(&payment, &answer).await?;
+            json!({ "paymentId": attempt.payment_id, "state": attempt.state, "gatewaySays": words_of(&answer), "would": would })
+        } else {
+            let outcome = admin.hands.settle_now(&payment).await?.ok_or(ApiError::Busy)?;
+            json!({ "paymentId": attempt.payment_id, "state": attempt.state, "outcome": outcome })
+        };
+        told.push(said);
+    }
+    Ok(Value::Array(told))
+}
+
+async fn cancel(
+    admin: &Admin,
+    actor: &str,
+    order: &str,
+    state: &str,
+    attempts: &[Attempt],
+    wish: &Wish,
+) -> Result<Value, ApiError> {
+    if state != "COMPLETED" {
+        let why =
+            format!("it is {state}; an operator cancels completed orders, and the order service cancels those that are not paid");
+        return Err(ApiError::Refused(why));
+    }
+    let Some(attempt) = attempts.iter().find(|attempt| attempt.state == "SUCCESS") else {
+        let back = attempts.iter().any(|attempt| attempt.state == "REFUNDING");
+        let why = if back { "its money is on the way back already" } else { "it has no successful payment" };
+        return Err(ApiError::Refused(why.to_owned()));
+    };
+    let PgAnswer::Found(pg) = ask(admin, attempt).await? else {
+        return Err(ApiError::Refused("the gateway does not know its payment; nothing can be given back".to_owned()));
+    };
+    let amount = to_give_back(&pg).ok_or_else(|| ApiError::Refused("the gateway's amounts do not add up".to_owned()))?;
+    let by_person = pg.refund_needs_payer;
+    let steps = if by_person {
+        "a refund that needs the payer's data is opened; the order is cancelled once the gateway shows it"
+    } else {
+        "a refund is opened and driven; the order is cancelled once the gateway confirms it"
+    };
+    let said = words_of(&PgAnswer::Found(pg));
+    if !wish.dry_run {
+        let payment: PaymentId = attempt.payment_id.parse().map_err(|error: domain::ids::IdError| ApiError::internal(&error))?;
+        let target = Target {
+            order: order.to_owned(),
+            refund: admin.hands.refund_id(&payment),
+            payment,
+            actor: actor.to_owned(),
+            amount,
+            by_person,
+        };
+        let (db, wish, said) = (admin.db.clone(), wish.clone(), said.clone());
+        // A task of its own: a caller that hangs up would drop this future in its transaction.
+        let opened = tokio::spawn(async move {
+            let mut connection = db.conn().await?;
+            connection.transaction(async |connection| target.open_refund(connection, &wish, &said).await).await
+        });
+        if !opened.await.map_err(|_| LineError::TaskLost)?? {
+            return Err(ApiError::Refused("somebody else moved it meanwhile".to_owned()));
+        }
+    }
+    Ok(json!([{ "paymentId": attempt.payment_id, "state": attempt.state, "gatewaySays": said, "would": steps }]))
+}
+
+/// All that is held; of what came and went at the gateway already, what came, so that the refund can be confirmed.
+fn to_give_back(pg: &PgPayment) -> Option<Money> {
+    let held = pg.held()?;
+    let amount = if held.amount > 0 { held } else { pg.captured };
+    (held.amount >= 0 && amount.amount > 0).then_some(amount)
+}
+
+/// A completed order that is to be cancelled.
+struct Target {
+    order: String,
+    payment: PaymentId,
+    refund: RefundId,
+    actor: String,
+    amount: Money,
+    by_person: bool,
+}
+
+impl Target {
+    /// Payment → REFUNDING with its refund, together. False if they are not any more where they were.
+    async fn open_refund(&self, connection: &mut AsyncPgConnection, wish: &Wish, said: &str) -> Result<bool, LineError> {
+        let state = lock(connection, &self.order).await?;
+        let moved = sql_query(
+            "UPDATE payment SET state = 'REFUNDING', next_check_at = payment_now(), hinted_at = payment_now(), checks = 0, \
+             updated_at = payment_now() WHERE payment_id = $1 AND state = 'SUCCESS' AND $2 = 'COMPLETED'",
+        )
+        .bind::<sql_types::Text, _>(self.payment.as_str())
+        .bind::<sql_types::Text, _>(&state)
+        .execute(connection)
+        .await?;
+        if moved == 0 {
+            return Ok(false);
+        }
+        let id = self.refund.as_str();
+        sql_query(
+            "INSERT INTO refund (refund_id, payment_id, amount, currency, reason, actor, automatic, restock, state) \
+             VALUES ($1, $2, $3, $4, 'OPERATOR', $5, false, $6, $7)",
+        )
+        .bind::<sql_types::Text, _>(id)
+        .bind::<sql_types::Text, _>(self.payment.as_str())
+        .bind::<sql_types::BigInt, _>(self.amount.amount)
+        .bind::<sql_types::Text, _>(self.amount.currency.as_str())
+        .bind::<sql_types::Text, _>(&self.actor)
+        .bind::<sql_types::Bool, _>(wish.restock)
+        .bind::<sql_types::Text, _>(if self.by_person { "MANUAL" } else { "REQUESTED" })
+        .execute(connection)
+        .await?;
+        let detail = json!({ "refundId": id, "amount": self.amount.amount, "currency": self.amount.currency.as_str(),
+            "restock": wish.restock, "gatewaySaid": said });
+        let action = Action {
+            actor: &self.actor,
+            action: "orders resolve cancel",
+            target: &self.order,
+            reason: &wish.reason,
+            outcome: "done",
+            detail,
+        };
+        keep(connection, &action).await?;
+        Ok(true)
+    }
+}
+
+/// A fresh ask, past the line's limits: an operator's is one among many.
+async fn ask(admin: &Admin, attempt: &Attempt) -> Result<PgAnswer, ApiError> {
+    let unreadable = |error: domain::ids::IdError| ApiError::internal(&error);
+    let name: ProviderName = attempt.provider.parse().map_err(unreadable)?;
+    let reference: PgReference = attempt.reference.parse().map_err(unreadable)?;
+    let provider = admin.providers.get(&name).ok_or_else(|| {
+        ApiError::Refused(format!("no payment gateway is called `{name}` in the settings, so it cannot be asked"))
+    })?;
+    let limit = Duration::from_millis(admin.settings.ask_timeout_ms);
+    let answered = tokio::time::timeout(limit, provider.query(&reference)).await;
+    answered
+        .unwrap_or_else(|_| Err(ProviderError::Unavailable("not in time".to_owned())))
+        .map_err(|error| ApiError::GatewayUnavailable(error.to_string()))
+}
+
+/// What the gateway says, for people.
+fn words_of(answer: &PgAnswer) -> String {
+    match answer {
+        PgAnswer::NotFound => "it does not know the payment".to_owned(),
+        PgAnswer::Found(pg) => format!("{}: took {}, gave back {}", pg.status, pg.captured, pg.refunded),
+    }
+}

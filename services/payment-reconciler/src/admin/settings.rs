@@ -1,0 +1,51 @@
+//! Settings of the operators' interface.
+
+use domain::secret::Secret;
+use serde::{Deserialize, Serialize};
+use service_kit::settings::Fault;
+
+use super::token::parse_tokens;
+
+/// The operators' tokens and bounds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminSettings {
+    /// `name:token` of each operator, separated by commas. None: the interface is closed.
+    pub tokens: Secret,
+    /// The longest page of a list.
+    pub page_max: u32,
+    /// The age at which an order that is PENDING is listed as stale, in seconds.
+    pub stale_s: u32,
+    /// How long a fresh ask at a gateway may take, in milliseconds.
+    pub ask_timeout_ms: u64,
+    /// Calls with a wrong token that are taken a second; more are answered 429.
+    pub wrong_tokens_per_s: u32,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self { tokens: Secret::new(""), page_max: 200, stale_s: 600, ask_timeout_ms: 15_000, wrong_tokens_per_s: 5 }
+    }
+}
+
+impl AdminSettings {
+    /// What is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if let Err(problem) = parse_tokens(&self.tokens) {
+            let fix = "give name:token pairs separated by commas, each token of at least 16 characters";
+            faults.push(Fault::new("admin.tokens", problem, fix));
+        }
+        for (field, value) in [
+            ("admin.page_max", u64::from(self.page_max)),
+            ("admin.ask_timeout_ms", self.ask_timeout_ms),
+            ("admin.wrong_tokens_per_s", u64::from(self.wrong_tokens_per_s)),
+        ] {
+            if value == 0 {
+                faults.push(Fault::new(field, "is 0", "give at least 1"));
+            }
+        }
+        faults
+    }
+}

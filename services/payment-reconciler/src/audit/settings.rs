@@ -1,0 +1,69 @@
+//! Settings of the audit, with its bounds.
+
+use serde::{Deserialize, Serialize};
+use service_kit::settings::Fault;
+
+/// When gateways are audited, and how much.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditSettings {
+    /// Whether yesterday is audited each night.
+    pub nightly: bool,
+    /// How far the business day is from UTC, in minutes: 540 for Seoul.
+    pub day_offset_minutes: i32,
+    /// How long after the day's end the nightly audit begins, in minutes; lists of gateways come late.
+    pub start_after_minutes: u32,
+    /// How often it is looked whether one is to be made, in milliseconds.
+    pub look_interval_ms: u64,
+    /// The piece of a day that is compared at a time, in minutes; it bounds the memory.
+    pub window_minutes: u32,
+    /// How much of the time around a piece is read as well, in minutes: clocks differ.
+    pub margin_minutes: u32,
+    /// The most lines of a piece; with more the audit cannot tell.
+    pub window_lines_max: usize,
+    /// The most payments that are asked about because the list does not have them.
+    pub asks_max: u32,
+    /// The most differences that a report names; the others are counted.
+    pub differences_max: usize,
+    /// The longest time that an operator may audit at once, in days.
+    pub days_max: u32,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self {
+            nightly: true,
+            day_offset_minutes: 0,
+            start_after_minutes: 150,
+            look_interval_ms: 60_000,
+            window_minutes: 60,
+            margin_minutes: 15,
+            window_lines_max: 100_000,
+            asks_max: 500,
+            differences_max: 1_000,
+            days_max: 31,
+        }
+    }
+}
+
+impl AuditSettings {
+    /// What is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.day_offset_minutes.unsigned_abs() > 14 * 60 {
+            faults.push(Fault::new("audit.day_offset_minutes", "is no offset from UTC", "give -840 to 840, such as 540"));
+        }
+        for (field, value) in [
+            ("audit.look_interval_ms", self.look_interval_ms),
+            ("audit.window_minutes", self.window_minutes.into()),
+            ("audit.window_lines_max", u64::try_from(self.window_lines_max).unwrap_or(u64::MAX)),
+            ("audit.days_max", self.days_max.into()),
+        ] {
+            if value == 0 {
+                faults.push(Fault::new(field, "is 0", "give at least 1"));
+            }
+        }
+        faults
+    }
+}

@@ -1,0 +1,165 @@
+//! Audits of a gateway's list against the book, on a real PostgreSQL.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use domain::{
+    clock::Timestamp,
+    payment::{Currency, Money, PgAnswer, PgTransaction, PgTransactionKind},
+};
+use payment_providers::port::ProviderError;
+use payment_reconciler::audit::{AuditSettings, Auditor, Nightly};
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    http::{Stage, stage},
+    orders::{Sql, db, order},
+    scripted::{Scripted, paid},
+};
+
+const DAY: &str = "/v1/admin/audits?provider=sim&from=2026-05-01T00:00:00Z&to=2026-05-02T00:00:00Z";
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn line(id: &str, reference: &str, kind: PgTransactionKind, amount: i64, moment: &str) -> PgTransaction {
+    PgTransaction {
+        id: id.to_owned(),
+        reference: reference.parse().unwrap(),
+        kind,
+        amount: Money::new(amount, Currency::KRW),
+        at: Timestamp::from(at(moment)),
+    }
+}
+
+async fn booked(sql: &Sql, id: &str, kind: &str, transaction: &str, amount: i64, moment: &str) {
+    let insert = "INSERT INTO money_entry (payment_id, kind, pg_transaction_id, amount, currency, pg_at, actor)
+        VALUES ($1, $2, $3, $4, 'KRW', $5, 'test')";
+    sql.execute(insert, &[&format!("p-{id}"), &kind, &transaction, &amount, &at(moment)]).await;
+}
+
+async fn audit(stage: &Stage) -> Value {
+    let answer = stage.call(Method::POST, DAY, &Value::Null).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()["audits"][0].clone()
+}
+
+fn kinds(report: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let differences = report["differences"].as_array().unwrap().iter();
+    let mut kinds: Vec<_> = differences.map(|one| (text(&one["kind"]), text(&one["reference"]))).collect();
+    kinds.sort();
+    kinds
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_and_the_book_are_compared_both_ways() {
+    use PgTransactionKind::{Payment, Refund};
+    let stage = stage("audit").await;
+    for id in ["a", "b", "c", "d", "late"] {
+        stage.sql.place(&order(id)).await;
+    }
+    // What agrees: a payment and its refund over a piece's border, and one that the book dates a moment later.
+    booked(&stage.sql, "a", "capture", "t-a", 15_000, "2026-05-01T00:59:59Z").await;
+    booked(&stage.sql, "a", "refund", "r-a", 15_000, "2026-05-01T13:00:00Z").await;
+    booked(&stage.sql, "b", "capture", "t-b", 15_000, "2026-05-01T03:00:05Z").await;
+    let mut lines = vec![
+        line("t-a", "ref-a", Payment, 15_000, "2026-05-01T00:59:59Z"),
+        line("r-a", "ref-a", Refund, 15_000, "2026-05-01T13:00:00Z"),
+        line("t-b", "ref-b", Payment, 15_000, "2026-05-01T02:59:58Z"),
+        line("before", "nobodys", Payment, 1, "2026-04-30T23:50:00Z"),
+    ];
+    // The list does not have it, but the gateway says it when it is asked.
+    booked(&stage.sql, "late", "capture", "t-late", 15_000, "2026-05-01T05:00:00Z").await;
+    stage.pg.says("ref-late", Ok(PgAnswer::Found(paid(Money::new(15_000, Currency::KRW)))));
+    *stage.pg.transactions.lock().unwrap() = lines.clone();
+    let clean = audit(&stage).await;
+    assert_eq!((clean["verdict"].as_str(), clean["compared"].as_i64()), (Some("clean"), Some(3)), "{clean}");
+
+    lines.extend([
+        line("o", "nobodys", Payment, 700, "2026-05-01T10:00:00Z"),
+        line("r-b", "ref-b", Refund, 15_000, "2026-05-01T11:00:00Z"),
+        line("t-c", "ref-c", Payment, 14_000, "2026-05-01T12:00:00Z"),
+    ]);
+    booked(&stage.sql, "c", "capture", "t-c", 15_000, "2026-05-01T12:00:00Z").await;
+    booked(&stage.sql, "d", "capture", "t-d", 15_000, "2026-05-01T20:00:00Z").await;
+    *stage.pg.transactions.lock().unwrap() = lines;
+    let found = audit(&stage).await;
+    assert_eq!(found["verdict"], "difference");
+    let expected =
+        [("amount_differs", "ref-c"), ("not_at_gateway", "ref-d"), ("orphan", "nobodys"), ("refund_elsewhere", "ref-b")];
+    assert_eq!(kinds(&found), expected.map(|(kind, reference)| (kind.to_owned(), reference.to_owned())));
+
+    let kept = stage.get("/v1/admin/audits").await.json();
+    assert_eq!(kept["audits"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        (kept["audits"][0]["verdict"].as_str(), kept["audits"][0]["actor"].as_str()),
+        (Some("difference"), Some("operator:anna"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_never_called_clean() {
+    let stage = stage("cannot-tell").await;
+    *stage.pg.list_fails.lock().unwrap() = Some(ProviderError::Malformed("a test".to_owned()));
+    let report = audit(&stage).await;
+    assert_eq!(report["verdict"], "cannot_tell");
+    assert!(report["reason"].as_str().unwrap().contains("list"), "{report}");
+    let year = "/v1/admin/audits?from=2025-05-01T00:00:00Z&to=2026-05-02T00:00:00Z";
+    assert_eq!(stage.call(Method::POST, year, &Value::Null).await.json()["audits"][0]["verdict"], "cannot_tell");
+    for (path, code) in [
+        ("/v1/admin/audits?provider=nobody&from=2026-05-01T00:00:00Z&to=2026-05-02T00:00:00Z", "unknown_provider"),
+        ("/v1/admin/audits?from=2026-05-02T00:00:00Z&to=2026-05-01T00:00:00Z", "invalid_fields"),
+        ("/v1/admin/audits?from=yesterday&to=2026-05-01T00:00:00Z", "invalid_fields"),
+        ("/v1/admin/audits", "invalid_fields"),
+    ] {
+        assert_eq!(stage.call(Method::POST, path, &Value::Null).await.code().1, code, "{path}");
+    }
+    stage.sql.run("UPDATE payment_task SET holder = gen_random_uuid(), expires_at = now() + interval '1 hour'").await;
+    assert_eq!(stage.call(Method::POST, DAY, &Value::Null).await.code(), (409, "busy".to_owned()), "another replica is at it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_night_audits_yesterday_once_and_tries_again_what_could_not_be_told() {
+    let world = testkit::World::of_payments("nightly").await;
+    let (sql, pg) = (Sql::of(&world).await, Scripted::named("sim"));
+    // Noon of some day, whatever the clock says.
+    sql.run(
+        "INSERT INTO payment_clock SELECT true, (extract(epoch FROM timestamptz '2026-05-02T12:00:00Z' - statement_timestamp()) * 1000)::bigint",
+    )
+    .await;
+    let providers = [Arc::clone(&pg) as Arc<dyn payment_providers::port::PaymentProvider>];
+    let settings = AuditSettings::default();
+    let nightly = Nightly::new(Arc::new(Auditor::new(db(&world).await, Uuid::from_u128(1), providers, settings)));
+    *pg.list_fails.lock().unwrap() = Some(ProviderError::Unavailable("a test".to_owned()));
+    assert_eq!(nightly.look().await.unwrap(), 1);
+    assert_eq!(nightly.look().await.unwrap(), 0, "not at once again");
+    *pg.list_fails.lock().unwrap() = None;
+    sql.run("UPDATE payment_clock SET offset_ms = offset_ms + 1900000").await;
+    assert_eq!(nightly.look().await.unwrap(), 1);
+    assert_eq!(nightly.look().await.unwrap(), 0);
+    let kept = "SELECT string_agg(concat_ws(' ', verdict, actor, from_at AT TIME ZONE 'UTC'), ', ' ORDER BY audit_id) FROM payment_audit";
+    assert_eq!(sql.text(kept).await, "cannot_tell nightly 2026-05-01 00:00:00, clean nightly 2026-05-01 00:00:00");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn totals_are_by_gateway_and_currency() {
+    let stage = stage("totals").await;
+    for id in ["a", "b"] {
+        stage.sql.place(&order(id)).await;
+    }
+    booked(&stage.sql, "a", "capture", "t1", 15_000, "2026-05-01T00:00:00Z").await;
+    booked(&stage.sql, "b", "capture", "t2", 9_000_000_000_000_000_000, "2026-05-01T12:00:00Z").await;
+    booked(&stage.sql, "a", "refund", "r1", 15_000, "2026-05-01T23:59:59Z").await;
+    booked(&stage.sql, "a", "reversal", "v1", 15_000, "2026-05-02T00:00:00Z").await;
+    let path = "/v1/admin/totals?from=2026-05-01T00:00:00Z&to=2026-05-02T00:00:00Z";
+    let totals = stage.get(path).await.json();
+    let expected = json!({"totals": [{
+        "provider": "sim", "currency": "KRW", "captures": 2, "captured": "9000000000000015000", "refunds": 1, "refunded": "15000",
+        "reversals": 0, "reversed": "0", "net": "9000000000000000000",
+    }]});
+    assert_eq!(totals, expected);
+}

@@ -1,0 +1,265 @@
+//! The HTTP interface in this process, and its answers held against their description.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock, Mutex, OnceLock, atomic::AtomicU32},
+};
+
+use async_trait::async_trait;
+use domain::{
+    clock::SystemClock,
+    payment::{PaymentId, PgAnswer, RefundId},
+    secret::Secret,
+};
+use jsonschema::Draft;
+use payment_providers::port::PaymentProvider;
+use payment_reconciler::{
+    admin::{Admin, AdminSettings, Hands},
+    audit::{AuditSettings, Auditor},
+    callbacks::{CallbackSettings, Desk},
+    config::HttpSettings,
+    error::LineError,
+    http::{App, serve},
+    openapi,
+};
+use reqwest::{Client, Method, Response};
+use serde_json::{Value, json};
+use service_kit::{metrics::Metrics, ops_http::Ops, probes::Health};
+use testkit::World;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use crate::{
+    orders::{PATIENCE, Sql, db},
+    scripted::Scripted,
+};
+
+pub const TOKEN: &str = "annas-token-that-only-tests-know";
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(openapi::document);
+
+/// What the line would do, without a line.
+#[derive(Default)]
+pub struct Fake {
+    pub settled: Mutex<Vec<String>>,
+    pub busy: Mutex<bool>,
+}
+
+#[async_trait]
+impl Hands for Fake {
+    async fn settle_now(&self, payment: &PaymentId) -> Result<Option<String>, LineError> {
+        self.settled.lock().unwrap().push(payment.to_string());
+        Ok((!*self.busy.lock().unwrap()).then(|| "settled".to_owned()))
+    }
+
+    async fn foresee(&self, _: &PaymentId, answer: &PgAnswer) -> Result<String, LineError> {
+        Ok(if matches!(answer, PgAnswer::Found(_)) { "complete the order" } else { "wait" }.to_owned())
+    }
+
+    fn refund_id(&self, payment: &PaymentId) -> RefundId {
+        RefundId::new(format!("rf-{payment}")).unwrap()
+    }
+}
+
+/// A server, its gateway `sim`, and a client.
+pub struct Stage {
+    pub sql: Sql,
+    pub pg: Arc<Scripted>,
+    pub hands: Arc<Fake>,
+    pub url: String,
+    client: Client,
+    _stop: DropGuard,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub fn code(&self) -> (u16, String) {
+        (self.status, self.json()["code"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+fn metrics() -> Metrics {
+    static METRICS: OnceLock<Metrics> = OnceLock::new();
+    METRICS.get_or_init(|| service_kit::metrics::install().unwrap()).clone()
+}
+
+pub async fn stage(name: &str) -> Stage {
+    stage_with(name, &format!("anna:{TOKEN}"), AuditSettings::default()).await
+}
+
+pub async fn stage_with(name: &str, tokens: &str, audit: AuditSettings) -> Stage {
+    testkit::show_logs();
+    let world = World::of_payments(name).await;
+    let db = db(&world).await;
+    let (pg, hands) = (Scripted::named("sim"), Arc::new(Fake::default()));
+    let providers = || [Arc::clone(&pg) as Arc<dyn PaymentProvider>];
+    let auditor = Arc::new(Auditor::new(db.clone(), Uuid::from_u128(1), providers(), audit));
+    let settings = AdminSettings { tokens: Secret::new(tokens), ..AdminSettings::default() };
+    let callbacks =
+        CallbackSettings { body_bytes_max: 1_000, unsigned_per_s: 1, unsigned_burst: 2, ..CallbackSettings::default() };
+    let app = App {
+        desk: Desk::new(db.clone(), Arc::new(SystemClock), callbacks, providers(), Arc::new(AtomicU32::new(0))),
+        admin: Admin::new(settings, db, providers(), Arc::clone(&hands) as Arc<dyn Hands>, auditor),
+    };
+    let port = stack::ports::free().unwrap();
+    let http = HttpSettings { listen: format!("127.0.0.1:{port}"), ..HttpSettings::default() };
+    let stop = CancellationToken::new();
+    let ops = Ops { health: Health::default(), metrics: metrics() };
+    tokio::spawn(serve(&http, ops, Arc::new(app), stop.clone()).unwrap());
+    let client = Client::builder().timeout(PATIENCE).build().unwrap();
+    let url = format!("http://127.0.0.1:{port}");
+    Stage { sql: Sql::of(&world).await, pg, hands, url, client, _stop: stop.drop_guard() }
+}
+
+impl Stage {
+    /// Calls with the operator's token, and holds the answer against the description.
+    pub async fn call(&self, method: Method, path: &str, body: &Value) -> Answer {
+        self.call_as(method, path, body, &[("authorization", &format!("Bearer {TOKEN}"))]).await
+    }
+
+    pub async fn call_as(&self, method: Method, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let mut request = self.client.request(method.clone(), format!("{}{path}", self.url)).body(text);
+        request = request.header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = answer(request.send().await.unwrap()).await;
+        let found = deviations(method.as_str(), path, &answer);
+        assert!(found.is_empty(), "{}", found.join("\n"));
+        answer
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, &Value::Null).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::POST, path, &body).await
+    }
+}
+
+async fn answer(response: Response) -> Answer {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Answer { status, headers, text: response.text().await.unwrap() }
+}
+
+/// What is not as described; nothing if all is.
+pub fn deviations(method: &str, path: &str, answer: &Answer) -> Vec<String> {
+    let of = format!("{method} {path} → {}: {}", answer.status, answer.text);
+    let parts: Vec<&str> = path.split('?').next().unwrap().split('/').collect();
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    let fits = |template: &str| {
+        let template: Vec<&str> = template.split('/').collect();
+        template.len() == parts.len() && template.iter().zip(&parts).all(|(a, b)| a == b || (a.starts_with('{') && !b.is_empty()))
+    };
+    let item = paths.iter().find(|(template, _)| fits(template)).map(|(_, item)| item);
+    let problem = json!({"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}});
+    let response = match item.map(|item| &item[method.to_lowercase()]) {
+        None if answer.status == 404 => &problem,
+        Some(Value::Null) if answer.status == 405 && answer.headers.contains_key("allow") => &problem,
+        Some(operation) if operation["responses"][answer.status.to_string()].is_object() => {
+            &operation["responses"][answer.status.to_string()]
+        }
+        _ => return vec![format!("{of}: is not described")],
+    };
+    let mut found = Vec::new();
+    if matches!(answer.status, 429 | 503) && !answer.headers.contains_key("retry-after") {
+        found.push(format!("{of}: without Retry-After"));
+    }
+    let media_type = answer.headers["content-type"].to_str().unwrap().split(';').next().unwrap();
+    let Some(content) = response["content"].as_object().and_then(|content| content.get(media_type)) else {
+        found.push(format!("{of}: `{media_type}` is not described"));
+        return found;
+    };
+    if media_type.ends_with("json") {
+        let root = json!({"allOf": [content["schema"]], "components": DOCUMENT["components"]});
+        let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
+        let validator = options.build(&root).unwrap();
+        found.extend(validator.iter_errors(&answer.json()).map(|error| format!("{of}: {error} at {}", error.instance_path())));
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_address_is_described_and_takes_no_other_method() {
+    let stage = stage("addresses").await;
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    let built: BTreeSet<String> = include_str!("../../src/admin/handlers.rs")
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|text| text.starts_with("/") && !text.starts_with("/v1"))
+        .map(|text| format!("/v1/admin{text}"))
+        .collect();
+    let described: BTreeSet<String> = paths.keys().filter(|path| path.starts_with("/v1/admin")).cloned().collect();
+    assert_eq!(described, built);
+    for path in paths.keys().filter(|path| path.starts_with("/v1") || *path == "/openapi.json") {
+        let filled: Vec<&str> = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect();
+        let answer = stage.call(Method::DELETE, &filled.join("/"), &Value::Null).await;
+        assert_eq!(answer.code(), (405, "method_not_allowed".to_owned()), "{path}");
+    }
+    for path in ["/", "/v1/admin", "/v1/admin/nothing", "/v1/payments/callbacks", "/v2"] {
+        assert_eq!(stage.get(path).await.code(), (404, "not_found".to_owned()), "{path}");
+    }
+    for path in ["/openapi.json", "/health/live", "/health/ready", "/metrics"] {
+        assert_eq!(stage.get(path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callbacks_are_answered_as_described() {
+    let stage = stage("http-callbacks").await;
+    stage.sql.place(&crate::orders::order("a")).await;
+    let signed = [("x-signature", "good")];
+    let event = |reference: &str, event: &str| json!({"reference": reference, "event": event});
+    let path = "/v1/payments/callbacks/sim";
+    for (body, status) in [
+        (event("ref-a", "e1"), "stored"),
+        (event("ref-a", "e1"), "repeated"),
+        (event("ref-z", "e2"), "waiting"),
+        (json!({"about": "something else"}), "ignored"),
+    ] {
+        let answer = stage.call_as(Method::POST, path, &body, &signed).await;
+        assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some(status)));
+    }
+    let long = event("ref-a", &"x".repeat(2_000));
+    let forged = stage.call_as(Method::POST, path, &event("ref-a", "e3"), &[("x-signature", "bad")]).await;
+    assert_eq!(forged.code(), (401, "bad_signature".to_owned()));
+    assert_eq!(stage.call_as(Method::POST, path, &long, &signed).await.code(), (413, "body_too_large".to_owned()));
+    assert_eq!(stage.call_as(Method::POST, path, &json!("text"), &signed).await.status, 200, "JSON without a payment is ignored");
+    assert_eq!(stage.call_as(Method::POST, path, &Value::Null, &signed).await.code(), (400, "malformed_body".to_owned()));
+    let nobody = stage.call_as(Method::POST, "/v1/payments/callbacks/nobody", &event("r", "e"), &signed).await;
+    assert_eq!(nobody.code(), (404, "unknown_provider".to_owned()));
+    let mut seen = BTreeSet::new();
+    for number in 0..20 {
+        seen.insert(stage.call_as(Method::POST, path, &event("ref-a", &format!("u{number}")), &[]).await.status);
+    }
+    assert_eq!(seen, [200, 429].into());
+}
+
+#[test]
+fn what_is_not_described_is_found() {
+    let mut headers = reqwest::header::HeaderMap::new();
+    headers.insert("content-type", "application/json".parse().unwrap());
+    let answer = |status, text: &str| Answer { status, headers: headers.clone(), text: text.to_owned() };
+    let path = "/v1/payments/callbacks/sim";
+    assert!(deviations("POST", path, &answer(200, r#"{"status":"stored"}"#)).is_empty());
+    for bad in [
+        answer(200, r#"{"status":"done"}"#),
+        answer(200, r#"{"status":"stored","more":1}"#),
+        answer(418, "{}"),
+        answer(404, "{}"),
+    ] {
+        assert!(!deviations("POST", path, &bad).is_empty(), "{}", bad.text);
+    }
+}
