@@ -142,6 +142,7 @@ impl Publisher {
     async fn announce(&self, rows: &[&NewRow], from_memory: bool) -> Result<(), String> {
         let envelope = Envelope { source: SOURCE, time: self.clock.now(), trace_parent: None };
         let mut waiting = Waiting::default();
+        service_kit::failpoint!("consumer.publish.before", return Err("failpoint".to_owned()));
         let mut rest = rows;
         while !rest.is_empty() {
             let wanted = rest.len().min(PART_EVENTS);
@@ -162,6 +163,7 @@ impl Publisher {
             rest = later;
         }
         waiting.acknowledged().await?;
+        service_kit::failpoint!("consumer.publish.acknowledged", return Err("failpoint".to_owned()));
         metric::published(rows.len(), from_memory);
         Ok(())
     }
