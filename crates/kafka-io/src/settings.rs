@@ -183,6 +183,10 @@ impl Default for ConsumerSettings {
 /// The back-off of the client when a queue is full or a fetch failed. The library's default of a second is a stall.
 const FETCH_BACKOFF_MS: &str = "5";
 
+/// How often a group consumer looks whether its topic has grown. The library's default of five minutes would leave the records of a new partition,
+/// and the coupons that are defined there, undecided for so long.
+const METADATA_REFRESH_MS: &str = "10000";
+
 impl KafkaSettings {
     /// The client configuration that every client shares.
     pub(crate) fn client_config(&self, role: &str) -> ClientConfig {
@@ -240,6 +244,7 @@ impl KafkaSettings {
             .set("partition.assignment.strategy", "range,roundrobin")
             .set("session.timeout.ms", consumer.session_timeout_ms.to_string())
             .set("heartbeat.interval.ms", consumer.heartbeat_interval_ms.to_string())
+            .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             // Positions are explicit, so a reset could only mean that records are missing: that is an alarm, not a skip.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use kafka_io::{BatchLimits, ConsumerSettings, GroupConsumer, GroupEvent, GroupPartition, KafkaIoError, KafkaSettings};
+use kafka_io::{
+    BatchLimits, ConsumerSettings, GroupConsumer, GroupEvent, GroupPartition, KafkaIoError, KafkaSettings, LogClient,
+    topics::grow,
+};
 use testkit::{eventually, unique};
 use tokio::{sync::mpsc, time::timeout};
 
@@ -52,6 +55,21 @@ async fn offsets(records: &mut GroupPartition, count: usize) -> Vec<i64> {
         offsets.extend(batch.iter().map(|raw| raw.offset));
     }
     offsets
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_are_added_are_noticed_soon() {
+    let settings = topics("grown", 1).await;
+    let (consumer, mut events) = join(&settings, &unique("group"));
+    assert_eq!(assigned(&mut events).await, [0]);
+    drop(consumer.assign(&[(0, 0)]).unwrap());
+    let client = LogClient::new(&settings).unwrap();
+    grow(&client, &settings.topics.created, 3).await.unwrap();
+    // Topics are looked at every ten seconds; the library's default would be five minutes.
+    let noticed = timeout(Duration::from_secs(60), events.recv()).await.expect("the growth is noticed in time");
+    assert_eq!(noticed, Some(GroupEvent::Revoked { partitions: vec![0], lost: false }));
+    consumer.unassign().unwrap();
+    assert_eq!(assigned(&mut events).await, [0, 1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
