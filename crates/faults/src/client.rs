@@ -145,7 +145,8 @@ async fn said(request: reqwest::RequestBuilder) -> (What, Option<String>) {
     let what = match (status, body.request_id) {
         (StatusCode::ACCEPTED | StatusCode::OK, Some(request)) => What::Told { request, outcome: body.outcome() },
         (StatusCode::ACCEPTED | StatusCode::OK, None) => What::Again { code: "unreadable_answer".to_owned(), request: None },
-        _ if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
+        // 408 comes before a request was read: its connection was open for too long without one.
+        _ if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) || status.is_server_error() => {
             What::Again { code: code(), request: body.request_id }
         }
         _ => What::Refused { code: code() },

@@ -10,6 +10,8 @@ use crate::{
 
 /// How long a producer tries, in milliseconds.
 pub const DELIVERY_MS: u64 = 2_500;
+/// How long a reservation may be pending until it is published again, in milliseconds: above the gateways' delivery time-out, as in use.
+pub const PENDING_GRACE_MS: u64 = DELIVERY_MS + 500;
 /// How long the group waits for a silent consumer, in milliseconds; the broker allows no less.
 pub const SESSION_MS: u64 = 6_000;
 /// A reconciler's lease, in milliseconds.
@@ -60,8 +62,7 @@ pub fn of(who: Who, servers: &Addresses, port: u16) -> BTreeMap<String, String> 
         _ => {
             all.extend([
                 ("PENDING__INTERVAL_MS", "400".to_owned()),
-                // Above the gateways' delivery time-out, as in use.
-                ("PENDING__GRACE_MS", (DELIVERY_MS + 500).to_string()),
+                ("PENDING__GRACE_MS", PENDING_GRACE_MS.to_string()),
                 ("PENDING__LEASE_MS", LEASE_MS.to_string()),
                 ("GATES__INTERVAL_MS", "200".to_owned()),
                 ("GATES__LEASE_MS", LEASE_MS.to_string()),

@@ -54,6 +54,18 @@ pub enum What {
     Lost,
 }
 
+impl What {
+    /// Whether somebody knows where he stands. Before the opening time and in a pause he does not: asking later may succeed.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Told { .. } => true,
+            Self::Refused { code } => !matches!(code.as_str(), "not_open" | "paused" | "unknown_coupon"),
+            Self::Again { .. } | Self::Lost => false,
+        }
+    }
+}
+
 /// The coupon's row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CouponRow {

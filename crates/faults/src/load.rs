@@ -85,7 +85,7 @@ impl Load {
             last = Some((self.ask_as_planned(member, ask).await, ask.key));
         }
         match last {
-            Some((what, key)) if !is_final(&what) => Some(Open { coupon: member.coupon, member: member.id.clone(), key }),
+            Some((what, key)) if !what.is_final() => Some(Open { coupon: member.coupon, member: member.id.clone(), key }),
             _ => None,
         }
     }
@@ -151,7 +151,7 @@ impl Load {
             let mut gateway = 0_usize;
             loop {
                 let (what, _) = self.ask(who.coupon, &who.member, gateway, who.key, PATIENCE).await;
-                if is_final(&what) {
+                if what.is_final() {
                     return None;
                 }
                 if Instant::now() >= deadline {
@@ -186,14 +186,5 @@ impl Load {
         let looked: Vec<_> = looks.buffer_unordered(AFTERWARDS_AT_ONCE).collect().await;
         known.extend(looked.iter().map(|(request, _)| (*request, ())));
         looked.into_iter().filter_map(|(request, left)| Some((request, left?))).collect()
-    }
-}
-
-/// Whether somebody knows where he stands. Before the opening time and in a pause he does not: asking later may succeed.
-fn is_final(what: &What) -> bool {
-    match what {
-        What::Told { .. } => true,
-        What::Refused { code } => !matches!(code.as_str(), "not_open" | "paused" | "unknown_coupon"),
-        What::Again { .. } | What::Lost => false,
     }
 }

@@ -1,12 +1,13 @@
 //! One round, as a function of seed and faults alone: who asks for what, when, and what breaks meanwhile.
 
+use contracts::partition_of;
 use domain::{
     coupon::Admission,
     ids::{CouponCode, MemberId},
 };
 use serde::Serialize;
 
-use crate::{action::Step, fault::Fault, seed::Seed};
+use crate::{action::Step, fault::Fault, places::PARTITIONS, seed::Seed};
 
 /// What a fault may bend before the round is drawn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -145,7 +146,7 @@ impl Plan {
             let late = shape.may_open_late && draw.chance(33);
             let opens_after_ms = late.then(|| i64::try_from(draw.within(300, 1_500)).unwrap_or(300));
             let total = i64::try_from(shape.members.saturating_mul(shape.seats_percent) / 100)?;
-            let code = CouponCode::new(format!("f{name}-{seed:x}-{}", admission.as_str()))?;
+            let code = code(&format!("f{name}-{seed:x}-{}", admission.as_str()), index)?;
             let closes_after_ms = shape.closes.then_some(CLOSES_AFTER_MS);
             coupons.push(CouponPlan { code, admission, total, opens_after_ms, closes_after_ms });
             for number in 0..shape.members {
@@ -166,6 +167,19 @@ impl Plan {
     pub fn asks(&self) -> usize {
         self.members.iter().map(|member| member.asks.len()).sum()
     }
+}
+
+/// The codes of a round hash to different halves of the log's partitions, so that of two consumers each has something to decide.
+fn code(name: &str, half: usize) -> anyhow::Result<CouponCode> {
+    const TRIES: u32 = 1_000;
+    let halves = i32::try_from(half)? % 2;
+    for number in 0..TRIES {
+        let code = format!("{name}-{number}");
+        if partition_of(code.as_bytes(), PARTITIONS) / (PARTITIONS / 2) == halves {
+            return Ok(CouponCode::new(code)?);
+        }
+    }
+    anyhow::bail!("no code like {name} hashes to half {half} of the partitions");
 }
 
 fn member(

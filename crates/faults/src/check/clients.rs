@@ -57,7 +57,7 @@ fn owners(case: &mut Case<'_>) {
     }
 }
 
-/// Whoever asks by a key whose request was accepted before is told of that request: a refusal instead has to be what the ledger says.
+/// Whoever asks by a key whose request was accepted before is told of that request: a final refusal instead has to be what the ledger says.
 fn refusals(case: &mut Case<'_>) {
     let mut known: HashMap<(&MemberId, u8), (u64, RequestId)> = HashMap::new();
     for answer in case.coupon.answers.iter().filter(|answer| !answer.by_ticket) {
@@ -72,7 +72,7 @@ fn refusals(case: &mut Case<'_>) {
         let Answer { member, key: Some(key), what: What::Refused { code }, began_ms, .. } = answer else { continue };
         let Some((since_ms, request)) = known.get(&(member, *key)) else { continue };
         let Some(row) = case.rows.get(request).copied() else { continue };
-        if began_ms > since_ms && row.outcome != *code {
+        if answer.what.is_final() && began_ms > since_ms && row.outcome != *code {
             found.push((*request, code.clone(), row.outcome.clone()));
         }
     }

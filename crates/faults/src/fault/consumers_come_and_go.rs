@@ -21,11 +21,14 @@ pub const FAULT: Fault = Fault {
             steps.push(at(moment, Action::Start(Who::Consumer(1))));
             steps.push(at(moment, Action::Start(Who::Consumer(2))));
             let back = moment.saturating_add(period);
+            // Who is killed stays in the group until his session ends, and a group with members is not deleted.
+            let deletes = seed.chance(50);
             for consumer in [1, 2] {
                 let who = Who::Consumer(consumer);
-                steps.push(at(back, if seed.chance(70) { Action::Terminate(who) } else { Action::Kill(who) }));
+                let orderly = deletes || seed.chance(60);
+                steps.push(at(back, if orderly { Action::Terminate(who) } else { Action::Kill(who) }));
             }
-            if seed.chance(50) {
+            if deletes {
                 steps.push(at(back, Action::Terminate(Who::Consumer(0))));
                 steps.push(at(back, Action::DeleteGroup));
                 steps.push(at(back, Action::Start(Who::Consumer(0))));

@@ -21,6 +21,7 @@ pub const FAULT: Fault = Fault {
             steps.push(at(dies.saturating_add(seed.within(800, 2_500)), Action::Start(who)));
         }
         for coupon in [0, 1] {
+            steps.push(at(dies.saturating_add(seed.within(10, 300)), Action::Poison { coupon, records: seed.within(3, 12) }));
             for _ in 0..seed.within(2, 5) {
                 let moment = seed.within(dies.saturating_add(10), shape.load_ms);
                 steps.push(at(moment, Action::Poison { coupon, records: seed.within(1, 12) }));

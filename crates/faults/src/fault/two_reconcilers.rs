@@ -6,7 +6,12 @@ use crate::{
     environment::LEASE_MS,
 };
 
-/// A reconciler stands still in the middle of its work for longer than its lease; the other takes over; then both go on.
+/// Where a load of a cold gate can stand.
+const INSIDE_A_LOAD: [&str; 4] =
+    ["reconciler.gate.shut", "reconciler.gate.end_read", "reconciler.gate.page_loaded", "reconciler.gate.before_open"];
+
+/// Redis is emptied, and whoever takes the cold gate stands still inside its load for longer than its lease; the other takes over, and in some
+/// rounds stands still as well; then both go on. The other way is SIGSTOP to one of them in the middle of it all.
 pub const FAULT: Fault = Fault {
     number: 19,
     name: "two-reconcilers",
@@ -14,21 +19,27 @@ pub const FAULT: Fault = Fault {
     needs_failpoints: true,
     bend: |shape| shape.load_ms = shape.load_ms.max(LEASE_MS + 5_000),
     steps: |_, seed| {
-        let steps_of_a_load =
-            ["reconciler.gate.shut", "reconciler.gate.end_read", "reconciler.gate.page_loaded", "reconciler.gate.before_open"];
-        let step = steps_of_a_load.get(seed.index(4)).copied().unwrap_or("reconciler.gate.shut");
-        let who = Who::Reconciler(seed.index(2));
+        let step = INSIDE_A_LOAD.get(seed.index(INSIDE_A_LOAD.len())).copied().unwrap_or("reconciler.gate.shut");
         let begins = seed.within(800, 1_500);
-        let wakes = begins.saturating_add(LEASE_MS).saturating_add(seed.within(600, 2_500));
+        let past_the_lease = begins.saturating_add(LEASE_MS).saturating_add(seed.within(600, 2_500));
+        let stopped = seed.chance(40);
         let mut steps = Vec::new();
-        // Whoever of the two takes the cold gate stands long enough inside its load to be frozen there.
         for reconciler in [0, 1] {
-            steps.push(at(0, Action::Failpoint { who: Who::Reconciler(reconciler), step, plan: "2*sleep(300)" }));
+            let who = Who::Reconciler(reconciler);
+            let plan = if stopped { "2*sleep(300)" } else { "1*pause" };
+            steps.push(at(0, Action::Failpoint { who, step, plan }));
+            if !stopped {
+                // The one that took it wakes when its lease is long over; the other some time later.
+                let wakes = past_the_lease.saturating_add(seed.within(0, 1_500));
+                steps.push(at(wakes, Action::Failpoint { who, step, plan: "off" }));
+            }
         }
         steps.push(at(begins, Action::FlushRedis));
-        let freezes = begins.saturating_add(seed.within(100, 600));
-        steps.push(at(freezes, Action::Freeze(who)));
-        steps.push(at(wakes, Action::Wake(who)));
+        if stopped {
+            let who = Who::Reconciler(seed.index(2));
+            steps.push(at(begins.saturating_add(seed.within(100, 600)), Action::Freeze(who)));
+            steps.push(at(past_the_lease, Action::Wake(who)));
+        }
         steps
     },
 };
