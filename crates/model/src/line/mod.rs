@@ -83,7 +83,7 @@ pub struct Line {
     pub opened: bool,
     /// Requests go into the log unsigned while the gate gives no answer.
     pub fallback: bool,
-    /// Clients send keys, so that a request that the gate calls sold out is asked of the log.
+    /// A variant: a request that the gate calls sold out is appended, to learn whether it exists.
     pub keyed: bool,
     /// A release names the gate that the reservation was made in. Today's does not: it names the request only.
     pub release_names_gate: bool,

@@ -194,12 +194,6 @@ async fn through_gate(
             // Redis names a holder whom the ledger does not know. Only the log can tell.
             None => append(worker, view, asked, unsigned).await,
         },
-        // The gate knows no keys: this request may have come before, past a gate that was cold, and still wait for its decision. "Sold out" is
-        // never the answer to a request that exists, so the log is asked; for one that it has, that is only a repeat.
-        Ok(Reserve::SoldOut) if asked.keyed => match existing(worker, view, asked, true).await? {
-            Some(response) => Ok(response),
-            None => append(worker, view, asked, unsigned).await,
-        },
         Ok(refusal) => {
             let code = coupon.code.clone();
             let refusal = match refusal {
@@ -209,6 +203,8 @@ async fn through_gate(
                 Reserve::Ended => ApiError::Ended(code),
                 _ => ApiError::SoldOut(code),
             };
+            // The gate knows no keys: this request may have come before, past a gate that was cold, and still wait for its decision. Appending it
+            // would tell, but there it could overtake a reservation that was promised a seat.
             existing_or(worker, view, asked, true, refusal).await
         }
         Err(NoGate::Full) => Err(ApiError::Overloaded("requests wait for the gate already")),

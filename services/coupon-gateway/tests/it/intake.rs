@@ -255,6 +255,29 @@ async fn sold_out_is_answered_from_memory_but_never_to_a_request_that_exists() {
 }
 
 #[tokio::test]
+async fn a_keyed_request_that_the_gate_calls_sold_out_waits_for_what_stands_before_it() {
+    let world = World::new("keyed").await;
+    let coupon = world.coupon("keyed");
+    let partition = define(&world, &coupon, Admission::Reserved, 1).await;
+    open_gate(&world.redis_url, &coupon, 1).await;
+    let gateway = Gateway::start(&world).await;
+    let winner = accepted(&gateway.ask(&coupon, "winner").await);
+    let late = || gateway.post(coupon.as_str(), r#"{"memberId":"late"}"#, &[("idempotency-key", "k")]);
+    // His own request could stand in the log, undecided: neither 202 nor 410 would be true.
+    let undecided = late().await;
+    assert_eq!(undecided.problem(), (503, "append_unknown".to_owned()));
+    assert!(undecided.headers.contains_key("retry-after"));
+    decide(&world, &winner, "issued", Some(1)).await;
+    let topic = &world.kafka.topics.created;
+    let position = format!(
+        "INSERT INTO consumer_position (topic, partition, next_offset, cluster_id, topic_id) VALUES ('{topic}', {partition}, 1, 'c', 't')"
+    );
+    sql(&world, &position).await;
+    eventually(SOON, "the refusal", || async { late().await.status == 410 }).await;
+    assert_eq!(requests_in(&world, partition).await.len(), 1, "nothing is appended that could overtake a reservation");
+}
+
+#[tokio::test]
 async fn a_new_coupon_is_found_although_it_was_asked_for_before() {
     let world = World::new("unknown").await;
     let coupon = world.coupon("unknown");
