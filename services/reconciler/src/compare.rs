@@ -218,14 +218,44 @@ impl Comparing<'_> {
                     repaired_of(&mut found.only_in_redis, Kind::OnlyInRedis, out.len());
                     return Ok(());
                 }
-                Err(error) => {
-                    self.failed(found, &error);
-                    self.found_in_redis(&suspects, found);
-                    return Ok(());
-                }
+                Err(error) => return self.one_by_one(position, &suspects, error, found).await,
             }
         }
         found.not_judged = found.not_judged.saturating_add(signed(suspects.len()));
+        Ok(())
+    }
+
+    /// A page was refused: one who cannot be repaired must not keep the others from it. Servers that are away refuse everybody, so that
+    /// only what the database says no to is tried again.
+    async fn one_by_one(
+        &self,
+        position: i64,
+        suspects: &[String],
+        error: TaskError,
+        found: &mut Comparison,
+    ) -> Result<(), TaskError> {
+        if suspects.len() < 2 || !matches!(error, TaskError::Database(_)) {
+            self.failed(found, &error);
+            self.found_in_redis(suspects, found);
+            return Ok(());
+        }
+        for suspect in suspects {
+            self.go_on()?;
+            let one = std::slice::from_ref(suspect);
+            match self.take_out(position, one).await {
+                Ok(Removal::CursorAt(_)) => found.not_judged = found.not_judged.saturating_add(1),
+                Ok(Removal::Done(taken)) => {
+                    if taken.contains(&true) {
+                        self.found_in_redis(one, found);
+                        repaired_of(&mut found.only_in_redis, Kind::OnlyInRedis, 1);
+                    }
+                }
+                Err(error) => {
+                    self.failed(found, &error);
+                    self.found_in_redis(one, found);
+                }
+            }
+        }
         Ok(())
     }
 

@@ -29,6 +29,10 @@ use crate::{
     walk::{Coupons, Walk},
 };
 
+/// How often gate and ledger are looked at until both stand at the same place of the log.
+const SIZE_LOOKS_MAX: u32 = 5;
+/// The pause between two such looks: about as long as the settler is behind.
+const SIZE_PAUSE: Duration = Duration::from_millis(20);
 /// Old reports deleted by one run.
 const REPORTS_FORGOTTEN_MAX: i64 = 1_000;
 
@@ -76,7 +80,7 @@ pub struct CouponReport {
     pub pending: i64,
     /// `open`, `loading`, `absent`, `other_run`; `none` for a queued coupon, `unknown` when Redis did not answer.
     pub gate: &'static str,
-    /// Whether nothing was decided or settled between the two counts, so that a difference means something.
+    /// Whether gate and ledger were seen at the same place of the log, so that a difference in size means something.
     pub comparable: bool,
     /// Mismatched members by the full comparison, if one was made; else |redis − pending − database|, and 0 when that means nothing.
     pub mismatch_count: i64,
@@ -224,7 +228,8 @@ impl RunTask {
                 "[RECONCILIATION] issued_quantity was wrong");
         }
         if watched.coupon.admission == Admission::Reserved {
-            self.compare_sizes(watched, &mut report).await?;
+            let missing = counted.highest.saturating_sub(counted.issues);
+            self.compare_sizes(code, missing, &mut report).await?;
             if report.gate == GateState::Open.as_str() && (depth.full || report.has_mismatch) {
                 self.compare_members(code, depth, walk, &mut report).await?;
             }
@@ -235,39 +240,69 @@ impl RunTask {
         Ok(report)
     }
 
-    /// The sizes mean something only if log, ledger and gate stood still meanwhile: the decided position before the count, the
-    /// one after it and the gate's cursor are the same.
-    async fn compare_sizes(&self, watched: &Watched, report: &mut CouponReport) -> Result<(), TaskError> {
-        let code = &watched.coupon.code;
-        let status = match self.gate.status(code).await {
-            Ok(status) => status,
-            Err(error) => {
-                report.gate = "unknown";
-                report.errors.push(error.to_string());
-                tracing::error!(couponCode = %code, %error, "[RECONCILIATION] run failed to read the gate");
+    /// A gate that was told everything below an offset holds the issues of the ledger's snapshot at this very decided position, and the
+    /// reservations: cursor and set are read in one step, position and issues in one statement. Where both stand at the same offset,
+    /// the sizes agree, or something is wrong, however much happens around the two looks. `missing` rows were deleted by somebody.
+    async fn compare_sizes(&self, code: &CouponCode, missing: i64, report: &mut CouponReport) -> Result<(), TaskError> {
+        for look in 0..SIZE_LOOKS_MAX {
+            if look > 0 {
+                tokio::time::sleep(SIZE_PAUSE).await;
+            }
+            let status = match self.gate.status(code).await {
+                Ok(status) => status,
+                Err(error) => {
+                    report.gate = "unknown";
+                    report.errors.push(error.to_string());
+                    tracing::error!(couponCode = %code, %error, "[RECONCILIATION] run failed to read the gate");
+                    return Ok(());
+                }
+            };
+            report.gate = status.state.as_str();
+            if status.state == GateState::Absent {
+                tracing::info!(couponCode = %code, "[RECONCILIATION] nothing in Redis");
                 return Ok(());
             }
-        };
-        report.gate = status.state.as_str();
-        if status.state == GateState::Absent {
-            tracing::info!(couponCode = %code, "[RECONCILIATION] nothing in Redis");
-            return Ok(());
-        }
-        (report.redis_count, report.pending) = (status.members, status.pending);
-        service_kit::failpoint!("reconciler.run.gate_read");
-        let after = self.store.one(code).await?.position.map(|position| position.next_offset);
-        let before = watched.position.as_ref().map(|position| position.next_offset);
-        report.comparable = status.state == GateState::Open && before == after && status.cursor == after;
-        if report.comparable {
-            report.mismatch_count =
-                status.members.saturating_sub(status.pending).saturating_sub(report.db_count).saturating_abs();
-            report.has_mismatch = report.mismatch_count > 0;
+            (report.redis_count, report.pending) = (status.members, status.pending);
+            if status.state != GateState::Open {
+                return Ok(());
+            }
+            service_kit::failpoint!("reconciler.run.gate_read");
+            let (position, highest) = self.highest_at_position(code).await?;
+            if position.is_some() && position == status.cursor {
+                report.comparable = true;
+                let issues = highest.saturating_sub(missing);
+                report.mismatch_count = status.members.saturating_sub(status.pending).saturating_sub(issues).saturating_abs();
+                report.has_mismatch = report.mismatch_count > 0;
+                break;
+            }
         }
         if report.has_mismatch {
-            tracing::warn!(couponCode = %code, redisCount = status.members, pending = status.pending, dbCount = report.db_count,
+            tracing::warn!(couponCode = %code, redisCount = report.redis_count, pending = report.pending, dbCount = report.db_count,
                 "[RECONCILIATION] mismatch: the gate's members are not the issues and the pending reservations");
         }
         Ok(())
+    }
+
+    /// The decided position of the coupon's partition and the highest sequence, of one snapshot.
+    async fn highest_at_position(&self, code: &CouponCode) -> Result<(Option<i64>, i64), TaskError> {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = sql_types::Nullable<sql_types::BigInt>)]
+            position: Option<i64>,
+            #[diesel(sql_type = sql_types::BigInt)]
+            highest: i64,
+        }
+        let mut connection = self.store.connection().await?;
+        let rows: Vec<Row> = sql_query(
+            "SELECT (SELECT p.next_offset FROM consumer_position p JOIN coupon c ON c.partition = p.partition \
+             WHERE p.topic = $2 AND c.coupon_code = $1) AS position, \
+             (SELECT coalesce(max(sequence), 0) FROM coupon_request WHERE coupon_code = $1 AND outcome = 'issued') AS highest",
+        )
+        .bind::<sql_types::Text, _>(code.as_str())
+        .bind::<sql_types::Text, _>(&self.store.topic)
+        .load(&mut connection)
+        .await?;
+        Ok(rows.into_iter().next().map_or((None, 0), |row| (row.position, row.highest)))
     }
 
     /// The full comparison. A gate that goes cold meanwhile is loaded anew, so that there is nothing to repair.

@@ -174,3 +174,18 @@ async fn old_reports_are_deleted_and_young_ones_kept() {
     stage.replica().await.run_task().run_once(&stage.walk()).await.unwrap();
     assert_eq!(stage.sql("SELECT count(*) FROM reconciliation_report"), "1");
 }
+
+#[tokio::test]
+async fn a_member_whose_repair_fails_does_not_keep_the_others_from_theirs() {
+    let stage = Stage::new("one-by-one").await;
+    let code = opened(&stage, "c", 10, 1..4, 100).await;
+    stage.tamper("SADD", &code, &["bad", "good", "better"]).await;
+    stage.sql("ALTER TABLE reconciliation_repair ADD CONSTRAINT broken CHECK (member_id <> 'bad')");
+    let replica = stage.replica().await;
+    let found = look(&stage, &replica, &code, Depth::ORDINARY).await;
+    let comparison = found.comparison.unwrap();
+    assert_eq!((comparison.only_in_redis.count, comparison.only_in_redis.repaired, comparison.errors.len()), (3, 2, 1));
+    let status = stage.status(&code).await;
+    assert_eq!((status.members, status.stock), (4, Some(6)), "the one without a row keeps his place, the others' seats are free");
+    assert_eq!(stage.sql("SELECT string_agg(member_id, ',' ORDER BY member_id) FROM failed_coupon_issue"), "better,good");
+}

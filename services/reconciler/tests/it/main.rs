@@ -2,11 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, missing_docs)]
 
 mod admin;
+mod alerts;
 mod compare;
 mod counts;
 mod failpoints;
 mod faults;
 mod gates;
+mod line;
+mod losses;
+mod patience;
 mod pending;
 mod process;
 mod replicas;

@@ -1,0 +1,297 @@
+//! The whole line for one test: a gateway and a consumer in this process, reconcilers as processes, a Redis of its own, and members who ask.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Mutex, OnceLock},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use contracts::{encode_define, partition_of};
+use domain::{
+    clock::SystemClock,
+    coupon::{Admission, Define},
+    ids::{CommandId, CouponCode},
+};
+use kafka_io::{CommandProducer, LogClient, ProducerSettings};
+use redis_io::{Gate, GateState, GateStatus, RedisSettings};
+use serde_json::{Value, json};
+use service_kit::{lifecycle::Shutdown, metrics::Metrics};
+use stack::{Lifetime, ServiceProcess, ports};
+use testkit::{ENVELOPE, PrivateRedis, TestFolder, World, eventually, eventually_some, log_key};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything here takes, even on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Members who ask at the same time.
+const AT_ONCE: usize = 12;
+
+/// How long a member waits before he asks again.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
+
+/// A world with a Redis of its own, a gateway, and one coupon.
+pub struct Line {
+    pub world: World,
+    pub redis: PrivateRedis,
+    pub code: CouponCode,
+    pub gate: Gate,
+    url: String,
+    client: reqwest::Client,
+    shutdown: Shutdown,
+    gateway: Option<JoinHandle<()>>,
+    folder: TestFolder,
+}
+
+/// A consumer in this process.
+pub struct Consumer {
+    cancel: CancellationToken,
+    running: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl Consumer {
+    pub async fn start(world: &World) -> Self {
+        testkit::show_logs();
+        let mut environment = world.environment("ISSUE_CONSUMER");
+        for (name, value) in [("CONSUMER__GROUP_ID", world.name.as_str()), ("CONSUMER__SESSION_TIMEOUT_MS", "6000")] {
+            environment.insert(format!("ISSUE_CONSUMER__{name}"), value.to_owned());
+        }
+        let settings = service_kit::settings::read("ISSUE_CONSUMER", None, environment.into_iter().collect()).unwrap();
+        let service = issue_consumer::Service::new(settings).await.unwrap();
+        let cancel = CancellationToken::new();
+        Self { running: tokio::spawn(service.run(cancel.clone())), cancel }
+    }
+
+    pub async fn stop(self) {
+        self.cancel.cancel();
+        tokio::time::timeout(PATIENCE, self.running).await.expect("it stops in time").unwrap().unwrap();
+    }
+}
+
+/// What members were told.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// 202, by member: the request's id.
+    pub promised: BTreeMap<String, String>,
+    /// Those whose append may have happened, or whose answer never came.
+    pub unknown: BTreeSet<String>,
+    /// Other answers, by status.
+    pub others: BTreeMap<u16, usize>,
+}
+
+impl Told {
+    /// Takes an answer down; whether it is one to be content with.
+    fn hear(&mut self, member: &str, status: u16, body: &Value) -> bool {
+        if status == 202 {
+            self.promised.insert(member.to_owned(), body["requestId"].as_str().unwrap().to_owned());
+            return true;
+        }
+        *self.others.entry(status).or_default() += 1;
+        if body["code"] == "append_unknown" {
+            self.unknown.insert(member.to_owned());
+        }
+        status != 503
+    }
+}
+
+impl Line {
+    /// A reserved coupon of `total` seats whose definition lies in the log; no consumer and no reconciler runs yet.
+    pub async fn new(name: &str, total: i64) -> Self {
+        static METRICS: OnceLock<Metrics> = OnceLock::new();
+        let metrics = METRICS.get_or_init(|| service_kit::metrics::install().unwrap()).clone();
+        service_kit::install_crypto_provider();
+        let redis = PrivateRedis::start();
+        let mut world = World::new(name).await;
+        world.redis_url = redis.url();
+        let code = world.coupon(name);
+        define(&world, &code, total).await;
+
+        let port = ports::free().unwrap();
+        let mut environment = world.environment("COUPON_GATEWAY");
+        for (name, value) in [
+            ("HTTP__LISTEN", format!("127.0.0.1:{port}")),
+            ("HTTP__WORKERS", "1".to_owned()),
+            ("KEYS__TICKET", "a-ticket-secret-that-only-tests-know".to_owned()),
+            ("LIMITS__MEMBER_PER_S", "0".to_owned()),
+        ] {
+            environment.insert(format!("COUPON_GATEWAY__{name}"), value);
+        }
+        let settings = service_kit::settings::read("COUPON_GATEWAY", None, environment.into_iter().collect()).unwrap();
+        let shutdown = Shutdown::default();
+        let stopping = shutdown.clone();
+        let gateway = std::thread::spawn(move || {
+            actix_rt::System::new().block_on(coupon_gateway::run(settings, stopping, metrics)).unwrap();
+        });
+        eventually(PATIENCE, "the gateway listens", || async {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+        })
+        .await;
+        let gate = Gate::connect(&RedisSettings { url: redis.url().as_str().into(), ..RedisSettings::default() }).await.unwrap();
+        let url = format!("http://127.0.0.1:{port}/v1/coupons/{code}/requests");
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+        let folder = TestFolder::new("line");
+        Self { world, redis, code, gate, url, client, shutdown, gateway: Some(gateway), folder }
+    }
+
+    /// A reconciler as a process of its own, with everything often.
+    pub fn reconciler(&self, name: &str) -> ServiceProcess {
+        let port = ports::free().unwrap();
+        let mut environment = self.world.environment("RECONCILER");
+        for (name, value) in [
+            ("HTTP__LISTEN", format!("127.0.0.1:{port}").as_str()),
+            ("PENDING__INTERVAL_MS", "100"),
+            ("PENDING__GRACE_MS", "300"),
+            ("GATES__INTERVAL_MS", "100"),
+            ("GATES__LEASE_MS", "2000"),
+            ("RUN__INTERVAL_MS", "300"),
+            ("COMPARE__INTERVAL_MS", "300"),
+        ] {
+            environment.insert(format!("RECONCILER__{name}"), value.to_owned());
+        }
+        let log = self.folder.path().join(format!("{name}.log"));
+        let binary = Path::new(env!("CARGO_BIN_EXE_reconciler"));
+        let mut service = ServiceProcess::spawn(name, binary, &environment, port, &log, Lifetime::Owned).unwrap();
+        service.wait_ready().unwrap();
+        service
+    }
+
+    /// What a reconciler has logged.
+    pub fn log_of(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(format!("{name}.log"))).unwrap()
+    }
+
+    pub fn sql(&self, sql: &str) -> String {
+        testkit::postgres().psql(&self.world.name, sql).unwrap()
+    }
+
+    /// Commands for this Redis.
+    pub async fn redis<T: deadpool_redis::redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut connection =
+            deadpool_redis::redis::Client::open(self.redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+        let mut command = deadpool_redis::redis::cmd(words[0]);
+        command.arg(&words[1..]).query_async(&mut connection).await.unwrap()
+    }
+
+    /// The gate, or nothing while Redis does not answer.
+    pub async fn status(&self) -> Option<GateStatus> {
+        self.gate.status(&self.code).await.ok()
+    }
+
+    pub async fn is_open(&self) -> bool {
+        self.status().await.is_some_and(|status| status.state == GateState::Open)
+    }
+
+    pub async fn wait_open(&self) {
+        eventually(PATIENCE, "the gate opens", || self.is_open()).await;
+    }
+
+    /// Members `numbers` ask, a few at a time, until `stop`; each until he has an answer that is no refusal for the moment.
+    pub fn rush(&self, numbers: std::ops::Range<u32>, told: &Arc<Mutex<Told>>, stop: &CancellationToken) -> JoinSet<()> {
+        let next = Arc::new(Mutex::new(numbers));
+        let mut asking = JoinSet::new();
+        for _ in 0..AT_ONCE {
+            let (next, told, stop) = (Arc::clone(&next), Arc::clone(told), stop.clone());
+            let (client, url) = (self.client.clone(), self.url.clone());
+            asking.spawn(async move {
+                while !stop.is_cancelled() {
+                    let Some(number) = next.lock().unwrap().next() else { return };
+                    ask(&client, &url, &format!("m{number}"), &told).await;
+                }
+            });
+        }
+        asking
+    }
+
+    /// Everything in the log is decided and told to the gate, and no reservation waits.
+    pub async fn quiet(&self) {
+        let client = LogClient::new(&self.world.kafka).unwrap();
+        let topic = self.world.kafka.topics.created.clone();
+        let partition = self.sql(&format!("SELECT partition FROM coupon WHERE coupon_code = '{}'", self.code)).parse().unwrap();
+        eventually_some(PATIENCE, "the line is quiet", || async {
+            let end = client.watermarks(&topic, partition).await.map_err(|error| error.to_string())?.high;
+            let position = self.sql(&format!("SELECT next_offset FROM consumer_position WHERE partition = {partition}"));
+            let status = self.status().await.ok_or("Redis does not answer")?;
+            let state = (position == end.to_string(), status.cursor == Some(end), status.pending, status.state);
+            if state == (true, true, 0, GateState::Open) { Ok(()) } else { Err(format!("{state:?} of {end}")) }
+        })
+        .await;
+    }
+
+    /// Holds what must be true of every quiet line: each promise is kept by an outcome, nobody holds two, and gate, ledger and counter
+    /// agree.
+    pub async fn judge(&self, told: &Told) {
+        let code = &self.code;
+        for (member, request) in &told.promised {
+            let found = self.sql(&format!(
+                "SELECT count(*) FROM coupon_request WHERE coupon_code = '{code}' AND request_id = '{request}' AND member_id = '{member}'"
+            ));
+            assert_eq!(found, "1", "the request of {member} has an outcome");
+        }
+        let counts = self.sql(&format!(
+            "SELECT count(*) = count(DISTINCT member_id), count(*) = (SELECT issued_quantity FROM coupon WHERE coupon_code = '{code}'), \
+             count(*) <= (SELECT total_quantity FROM coupon WHERE coupon_code = '{code}') FROM coupon_issue WHERE coupon_code = '{code}'"
+        ));
+        assert_eq!(counts, "t|t|t");
+        let issued = self.issued();
+        let set: BTreeSet<String> =
+            self.redis::<Vec<String>>(&["SMEMBERS", &redis_io::keys::issued(code)]).await.into_iter().collect();
+        assert_eq!(set, issued, "the gate says what the ledger says");
+    }
+
+    /// Who holds the coupon.
+    pub fn issued(&self) -> BTreeSet<String> {
+        let all = self.sql(&format!("SELECT member_id FROM coupon_issue WHERE coupon_code = '{}'", self.code));
+        all.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Runs that left a report so far.
+    pub fn runs(&self) -> i64 {
+        self.sql(&format!("SELECT count(*) FROM reconciliation_report WHERE coupon_code = '{}'", self.code)).parse().unwrap()
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+        if let Some(gateway) = self.gateway.take() {
+            let _ = gateway.join();
+        }
+    }
+}
+
+/// Asks until the answer is more than "not now", as a client would.
+async fn ask(client: &reqwest::Client, url: &str, member: &str, told: &Arc<Mutex<Told>>) {
+    let started = std::time::Instant::now();
+    while started.elapsed() < PATIENCE {
+        // Without a key: a keyed request that the ledger does not know yet is never told that it is sold out, but goes into the log.
+        let request = client.post(url).json(&json!({"memberId": member}));
+        let Ok(response) = request.send().await else {
+            told.lock().unwrap().unknown.insert(member.to_owned());
+            continue;
+        };
+        let status = response.status().as_u16();
+        let body: Value = response.json().await.unwrap_or_default();
+        if told.lock().unwrap().hear(member, status, &body) {
+            return;
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+async fn define(world: &World, code: &CouponCode, total: i64) {
+    let producer = CommandProducer::new(&world.kafka, &ProducerSettings::default()).unwrap();
+    let topic = &world.kafka.topics.created;
+    let home = partition_of(code.as_str().as_bytes(), producer.partition_count(topic).await.unwrap());
+    let define = Define {
+        id: CommandId::fresh(&SystemClock),
+        coupon: code.clone(),
+        actor: "ann".to_owned(),
+        name: "Spring sale".to_owned(),
+        admission: Admission::Reserved,
+        total,
+        opens_at: None,
+        closes_at: None,
+    };
+    producer.publish(topic, Some(home), &encode_define(&define, &log_key(), &ENVELOPE)).unwrap().await.unwrap();
+}
