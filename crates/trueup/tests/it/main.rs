@@ -6,6 +6,7 @@ mod command;
 mod coupons;
 mod drill;
 mod gate;
+mod payments;
 mod payments_judge;
 mod planted;
 mod pure;

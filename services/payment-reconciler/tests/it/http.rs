@@ -263,3 +263,33 @@ fn what_is_not_described_is_found() {
         assert!(!deviations("POST", path, &bad).is_empty(), "{}", bad.text);
     }
 }
+
+/// An alert on a number that nobody writes would never fire.
+#[test]
+fn every_number_that_an_alert_watches_is_written_and_every_alert_is_in_the_runbook() {
+    let root = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let (alerts, runbook) = (read("deploy/alerts/payment-line.yaml"), read("docs/runbook-payments.md"));
+    let mut sources = String::new();
+    let mut folders = vec![root.join("services/payment-reconciler/src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else {
+                sources.push_str(&std::fs::read_to_string(entry.path()).unwrap());
+            }
+        }
+    }
+    let watched: BTreeSet<&str> = alerts
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| word.starts_with("trueup_payment_"))
+        .collect();
+    assert!(watched.len() >= 10);
+    for metric in watched {
+        assert!(sources.contains(&format!("\"{metric}\"")), "{metric}");
+    }
+    for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(runbook.contains(&format!("| `{alert}` |")), "{alert} is not in the runbook");
+    }
+}
