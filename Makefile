@@ -55,7 +55,7 @@ tools: ## Install what is missing: Debian packages (as root), Kafka's jars, buf
 	@deploy/local/install.sh
 
 build: tools ## Build the release binaries
-	@echo '→ release binaries (3 to 5 minutes the first time)'
+	@echo '→ release binaries (5 to 10 minutes the first time)'
 	@cargo build --release $(CARGO_BINS)
 
 fmt: ## Format Rust and protobuf

@@ -1,5 +1,5 @@
 -- The payment line: orders, their payments, and the money that moved. The schema is the last guard here, too: it refuses every move that is
--- not in the two state tables, whatever the code above it does (docs/decisions/011-the-schema-holds-the-state-tables.md).
+-- not in the two state tables, whatever the code above it does (docs/decisions/012-the-schema-holds-the-state-tables.md).
 
 -- Time ------------------------------------------------------------------------------------------------------------------------------------
 CREATE TABLE payment_clock (
