@@ -168,9 +168,9 @@ COMMENT ON COLUMN payment.lease_until IS 'When a claim ends by itself, by paymen
 COMMENT ON COLUMN payment.attention IS 'An operator should look; asking and settling go on.';
 CREATE UNIQUE INDEX payment_one_success_an_order ON payment (order_id) WHERE state = 'SUCCESS';
 CREATE INDEX payment_order_idx ON payment (order_id);
-CREATE INDEX payment_due_idx ON payment (next_check_at) WHERE next_check_at IS NOT NULL;
-CREATE INDEX payment_hinted_idx ON payment (hinted_at) WHERE hinted_at IS NOT NULL;
-CREATE INDEX payment_fresh_idx ON payment (created_at) WHERE next_check_at IS NULL AND state = 'PENDING';
+CREATE INDEX payment_due_idx ON payment (provider, next_check_at) WHERE next_check_at IS NOT NULL;
+CREATE INDEX payment_hinted_idx ON payment (provider, hinted_at) WHERE hinted_at IS NOT NULL;
+CREATE INDEX payment_fresh_idx ON payment (provider, created_at) WHERE next_check_at IS NULL AND state = 'PENDING';
 CREATE INDEX payment_attention_idx ON payment (attention_since) WHERE attention;
 CREATE INDEX payment_refunding_idx ON payment (updated_at) WHERE state = 'REFUNDING';
 
@@ -298,6 +298,7 @@ CREATE TABLE provider_state (
     breaker        text NOT NULL DEFAULT 'closed' CHECK (breaker IN ('closed', 'open', 'half_open')),
     breaker_until  timestamptz,
     failures       integer NOT NULL DEFAULT 0,
+    failing_since  timestamptz,
     answered_at    timestamptz,
     updated_at     timestamptz NOT NULL DEFAULT payment_now()
 ) WITH (fillfactor = 50);
@@ -305,6 +306,7 @@ COMMENT ON TABLE provider_state IS 'What all replicas know about a PG: pauses it
 COMMENT ON COLUMN provider_state.paused_until IS 'Nothing is asked before: a 429, its Retry-After, or an operator.';
 COMMENT ON COLUMN provider_state.breaker_until IS 'open: nothing is asked before, then one probe at a time.';
 COMMENT ON COLUMN provider_state.failures IS 'Asks in a row, of all replicas, that brought no answer.';
+COMMENT ON COLUMN provider_state.failing_since IS 'When the first of them ended.';
 
 CREATE TABLE provider_outage (
     provider text NOT NULL,

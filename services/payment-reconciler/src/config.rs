@@ -12,9 +12,12 @@ use service_kit::{
     telemetry::TelemetrySettings,
 };
 
+pub use self::line::{AskSettings, BreakerSettings, LineSettings, RefundSettings, RunSettings};
 use crate::{
     admin::AdminSettings, audit::AuditSettings, callbacks::CallbackSettings, intake::IntakeSettings, outbox::OutboxSettings,
 };
+
+mod line;
 
 /// Prefix of the environment variables.
 pub const PREFIX: &str = "PAYMENT_RECONCILER";
@@ -43,6 +46,8 @@ pub struct Settings {
     pub providers: BTreeMap<String, ProviderSettings>,
     /// PostgreSQL.
     pub postgres: PostgresSettings,
+    /// The run, the asking, the refunds.
+    pub line: LineSettings,
     /// Logs and traces.
     pub telemetry: TelemetrySettings,
     /// The end of the process.
@@ -95,6 +100,7 @@ impl Validate for Settings {
         faults.extend(self.admin.faults());
         faults.extend(self.audit.faults());
         faults.extend(self.callbacks.faults());
+        faults.extend(self.line.faults());
         faults.extend(self.intake.faults());
         faults.extend(self.outbox.faults());
         faults.extend(self.telemetry.faults());

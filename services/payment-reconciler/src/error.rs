@@ -1,6 +1,7 @@
 //! What can fail while one payment is looked after. A failure belongs to its payment: the others go on.
 
 use payment_providers::port::ProviderError;
+use postgres_io::ErrorKind;
 
 /// Why a payment could not be looked after this time.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +12,12 @@ pub enum LineError {
     /// No connection to PostgreSQL.
     #[error("no connection to PostgreSQL: {0}")]
     Connection(#[from] postgres_io::DbError),
+    /// The same, of the line's own sessions.
+    #[error("PostgreSQL: {}", describe(.0))]
+    Sql(#[from] tokio_postgres::Error),
+    /// No session with PostgreSQL.
+    #[error("no connection to PostgreSQL: {0}")]
+    Session(String),
     /// A row that the code cannot read; it and the schema do not fit.
     #[error("unreadable row: {0}")]
     Row(String),
@@ -34,12 +41,31 @@ pub enum LineError {
     Stopped,
 }
 
+/// The client library's own text says only "db error"; what helps stands in the source.
+fn describe(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
 impl LineError {
+    /// Whether trying again changes nothing: PostgreSQL refuses the data, or the row cannot be read.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Sql(error) => matches!(postgres_io::classify_raw(error), ErrorKind::Data | ErrorKind::Fatal),
+            Self::Database(error) => matches!(postgres_io::classify(error), ErrorKind::Data | ErrorKind::Fatal),
+            Self::Row(_) => true,
+            _ => false,
+        }
+    }
+
     /// A stable code for logs, metrics and the payment's row.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Database(_) | Self::Connection(_) | Self::TaskLost => "POSTGRES",
+            Self::Database(_) | Self::Connection(_) | Self::Sql(_) | Self::Session(_) | Self::TaskLost => "POSTGRES",
             Self::Row(_) => "ROW",
             Self::Provider(ProviderError::Unavailable(_)) => "PG_UNAVAILABLE",
             Self::Provider(ProviderError::Throttled { .. }) => "PG_THROTTLED",

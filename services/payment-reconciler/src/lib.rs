@@ -9,12 +9,15 @@ pub mod edges;
 pub mod error;
 pub mod http;
 pub mod intake;
+pub mod line;
 pub mod observe;
 pub mod openapi;
 pub mod outbox;
+pub mod pg;
 pub mod service;
 pub mod task_lease;
 pub mod waiting;
 
 pub use config::{PREFIX, Settings};
+pub use line::Line;
 pub use service::run;

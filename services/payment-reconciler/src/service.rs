@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
+use domain::{clock::SystemClock, ids::RequestId};
 use payment_providers::Providers;
 use postgres_io::Db;
 use service_kit::{
@@ -13,7 +14,7 @@ use service_kit::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Settings, admin::ByHint, edges::Edges, http};
+use crate::{Line, Settings, admin::ByHint, edges::Edges, http};
 
 /// Runs until `shutdown` begins, then ends in order.
 ///
@@ -25,12 +26,21 @@ pub async fn run(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> an
     let db = Db::connect(&settings.postgres).await?;
     health.flag("postgres").set(db.conn().await.is_ok());
     let providers = Providers::build(&settings.providers).context("providers")?.all();
+    // Only an id of this process, for its claims.
+    let holder = RequestId::fresh(&SystemClock).uuid();
+    let line = Line::new(&settings.postgres, providers.clone(), holder, settings.line.clone())?;
     let hands = ByHint::new(db.clone(), Duration::from_millis(settings.admin.ask_timeout_ms));
     let (edges, app) = Edges::start(&settings, &db, &health, &providers, Arc::new(hands))?;
     let ops = Ops { health: health.clone(), metrics };
     let http = tokio::spawn(http::serve(&settings.http, ops, Arc::new(app), stop_http.clone())?);
 
+    // A run takes as long as its backlog does, so that this task has no heartbeat.
+    let stop_line = CancellationToken::new();
+    let runs = tokio::spawn(line.repeat(stop_line.clone()));
+
     shutdown.begun().await;
+    stop_line.cancel();
+    phase("runs", Duration::from_millis(settings.shutdown.grace_ms / 2), runs).await;
     edges.stop(Duration::from_millis(settings.shutdown.grace_ms / 2)).await;
     stop_http.cancel();
     phase("http", Duration::from_millis(settings.shutdown.grace_ms), http).await;

@@ -11,3 +11,4 @@ mod intake;
 mod orders;
 mod outbox;
 mod scripted;
+mod settling;

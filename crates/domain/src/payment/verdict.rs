@@ -1,0 +1,206 @@
+//! What follows from what a gateway says about a payment that is PENDING, or FAILED and swept for late money. A pure function.
+
+use super::{
+    Attention, Money, Order, OrderState, Payment, PaymentState, PgAnswer, PgPayment, PgRefundState, PgState, Policy, RefundReason,
+};
+use crate::clock::Timestamp;
+
+/// Whether the order's products can be handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stock {
+    /// All of them. Also what is assumed before it is looked up.
+    Enough,
+    /// A product does not exist any more.
+    ProductNotFound,
+    /// Not enough pieces of a product.
+    Short,
+}
+
+/// What a verdict is made from, besides the answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// The order, locked.
+    pub order: &'a Order,
+    /// The payment, locked, PENDING or FAILED.
+    pub payment: &'a Payment,
+    /// Whether the products are there.
+    pub stock: Stock,
+    /// Now.
+    pub now: Timestamp,
+    /// For how long of the payment's life its gateway could not be asked, in milliseconds.
+    pub outage_ms: i64,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Complete the order: payment SUCCESS, stock, order COMPLETED.
+    Settle,
+    /// Leave it and ask again later.
+    Wait,
+    /// End the payment at the gateway, so that it cannot be paid any more, and read what it says then.
+    Close,
+    /// Payment FAILED; the order, too, if no other attempt is left.
+    Fail(FailReason),
+    /// Give back what the gateway holds.
+    Refund {
+        /// Why.
+        reason: RefundReason,
+        /// How much: all that is held.
+        amount: Money,
+        /// Whether it needs data that only the payer has, so that an operator has to do it.
+        by_operator: bool,
+    },
+    /// The money came and is already back: payment REFUNDED.
+    Returned,
+}
+
+/// Why a payment failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailReason {
+    /// The gateway says so.
+    Failed,
+    /// The gateway did not come to know it in twice its payment window.
+    NeverSeen,
+}
+
+impl FailReason {
+    /// The stable code.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "PAYMENT_FAILED",
+            Self::NeverSeen => "PAYMENT_NOT_FOUND",
+        }
+    }
+}
+
+/// A verdict with what goes along with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judgement {
+    /// What to do.
+    pub verdict: Verdict,
+    /// Whether an operator should look, and why. Asking goes on.
+    pub attention: Option<Attention>,
+    /// In how many milliseconds to ask again, if the verdict leaves the payment where it is; none: not at all.
+    pub next_check_ms: Option<i64>,
+}
+
+/// Judges.
+#[must_use]
+pub fn judge(case: &Case<'_>, answer: &PgAnswer, policy: &Policy) -> Judgement {
+    match answer {
+        PgAnswer::NotFound => not_found(case, policy),
+        PgAnswer::Found(pg) => match amounts(pg) {
+            Some(held) => found(case, pg, held, policy),
+            None => wait(case, policy, Some(Attention::AmountsDisagree)),
+        },
+    }
+}
+
+/// What is held, if the amounts make sense: one currency, nothing below zero, and not more back than came.
+#[must_use]
+pub fn amounts(pg: &PgPayment) -> Option<Money> {
+    let held = pg.held()?;
+    (pg.captured.amount >= 0 && pg.refunded.amount >= 0 && held.amount >= 0).then_some(held)
+}
+
+fn not_found(case: &Case<'_>, policy: &Policy) -> Judgement {
+    let age = case.now.unix_ms().saturating_sub(case.payment.created_at.unix_ms());
+    let unknown_ms = policy.payment_window_ms.saturating_mul(2);
+    let may_still_come = case.payment.expires_at.is_some_and(|expiry| case.now < expiry);
+    if case.payment.state == PaymentState::Pending && age >= unknown_ms && !may_still_come {
+        only(Verdict::Fail(FailReason::NeverSeen))
+    } else {
+        wait(case, policy, None)
+    }
+}
+
+fn found(case: &Case<'_>, pg: &PgPayment, held: Money, policy: &Policy) -> Judgement {
+    let moving = pg.refunds.iter().any(|refund| refund.state == PgRefundState::Pending);
+    let came_and_went = pg.captured.amount > 0 && held.amount == 0;
+    match pg.state {
+        PgState::Paid | PgState::Failed | PgState::Returned if came_and_went => only(Verdict::Returned),
+        PgState::Paid if held.amount == 0 => wait(case, policy, Some(Attention::AmountsDisagree)),
+        // Somebody is giving it back at the gateway: what is held will not stay.
+        PgState::Paid if moving => wait(case, policy, None),
+        PgState::Paid => paid(case, pg, held),
+        PgState::Open if held.amount > 0 => wait(case, policy, Some(Attention::AmountsDisagree)),
+        PgState::Open if should_close(case, pg, policy) => Judgement { verdict: Verdict::Close, ..wait(case, policy, None) },
+        PgState::Open => wait(case, policy, None),
+        PgState::Failed if held.amount > 0 => wait(case, policy, Some(Attention::AmountsDisagree)),
+        PgState::Returned if held.amount > 0 => wait(case, policy, None),
+        PgState::Failed | PgState::Returned if case.payment.state == PaymentState::Pending => {
+            only(Verdict::Fail(FailReason::Failed))
+        }
+        PgState::Failed | PgState::Returned => wait(case, policy, None),
+        PgState::Manual => wait(case, policy, Some(Attention::ManualStatus)),
+        PgState::Unknown => {
+            let late = age_ms(case) >= policy.unknown_ms;
+            wait(case, policy, late.then_some(Attention::UnknownStatus))
+        }
+    }
+}
+
+/// The gateway holds money. Is it the order's, and can the order have it?
+fn paid(case: &Case<'_>, pg: &PgPayment, held: Money) -> Judgement {
+    let reason = match (case.order.state, case.payment.state) {
+        (OrderState::Cancelled, _) => Some(RefundReason::OrderCancelled),
+        (OrderState::Completed, _) => Some(RefundReason::SecondPayment),
+        (OrderState::Failed, _) => Some(RefundReason::OrderFailed),
+        (OrderState::Pending, PaymentState::Pending) => unusable(case, held),
+        // The attempt had failed, and another one may be on its way: late money is not counted on.
+        (OrderState::Pending, _) => Some(RefundReason::PaidLate),
+    };
+    match reason {
+        None => only(Verdict::Settle),
+        Some(reason) => only(Verdict::Refund { reason, amount: held, by_operator: pg.refund_needs_payer }),
+    }
+}
+
+fn unusable(case: &Case<'_>, held: Money) -> Option<RefundReason> {
+    if held.currency != case.order.amount.currency {
+        return Some(RefundReason::CurrencyMismatch);
+    }
+    if held.amount != case.order.amount.amount {
+        return Some(RefundReason::AmountMismatch);
+    }
+    match case.stock {
+        Stock::Enough => None,
+        Stock::ProductNotFound => Some(RefundReason::ProductNotFound),
+        Stock::Short => Some(RefundReason::OutOfStock),
+    }
+}
+
+/// Nobody should be able to pay any more: the order is over, the attempt has failed, or the payer's time is up. Deposits end by themselves.
+fn should_close(case: &Case<'_>, pg: &PgPayment, policy: &Policy) -> bool {
+    if case.order.state != OrderState::Pending || case.payment.state == PaymentState::Failed {
+        return true;
+    }
+    let expires = pg.expires_at.or(case.payment.expires_at);
+    expires.is_none() && age_ms(case) >= policy.payment_window_ms.saturating_mul(2)
+}
+
+/// The payment's age without the time in which its gateway could not be asked.
+fn age_ms(case: &Case<'_>) -> i64 {
+    case.now.unix_ms().saturating_sub(case.payment.created_at.unix_ms()).saturating_sub(case.outage_ms)
+}
+
+const fn only(verdict: Verdict) -> Judgement {
+    Judgement { verdict, attention: None, next_check_ms: None }
+}
+
+fn wait(case: &Case<'_>, policy: &Policy, attention: Option<Attention>) -> Judgement {
+    let payment = case.payment;
+    let (next_check_ms, overdue) = match payment.state {
+        PaymentState::Failed => {
+            let left = payment.sweep_until.map_or(0, |until| until.unix_ms().saturating_sub(case.now.unix_ms()));
+            let next = policy.sweep.delay_ms(payment.checks);
+            // The last look falls on the end itself.
+            ((left > 0).then_some(next.min(left)), false)
+        }
+        _ => (Some(policy.open(payment.method).delay_ms(payment.checks)), age_ms(case) >= policy.handover_age_ms(payment)),
+    };
+    let attention = attention.or(overdue.then_some(Attention::Overdue));
+    Judgement { verdict: Verdict::Wait, attention, next_check_ms }
+}

@@ -1,0 +1,153 @@
+//! Settings of the line: the run, the asking, the breaker, the refunds, and the policies that verdicts go by.
+
+use std::collections::BTreeMap;
+
+use domain::payment::{Policy, ProviderName};
+use serde::{Deserialize, Serialize};
+use service_kit::settings::Fault;
+
+/// The run, the asking, the refunds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LineSettings {
+    /// When runs are made, and what they claim.
+    pub run: RunSettings,
+    /// How gateways are asked.
+    pub asking: AskSettings,
+    /// When a gateway is left alone.
+    pub breaker: BreakerSettings,
+    /// When refunds are held.
+    pub refunds: RefundSettings,
+    /// What verdicts go by.
+    pub policy: Policy,
+    /// The same for single gateways, by their names.
+    pub policies: BTreeMap<ProviderName, Policy>,
+}
+
+/// When runs are made, and what they claim.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunSettings {
+    /// From the end of a run to the next one.
+    pub interval_ms: u64,
+    /// Between two looks at what is due or hinted at, between runs.
+    pub due_interval_ms: u64,
+    /// The age at which a PENDING order is stale.
+    pub stale_after_ms: i64,
+    /// How long a claim lasts without being renewed. Above all tries of an ask, and above a refund's call.
+    pub lease_ms: i64,
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        Self { interval_ms: 60_000, due_interval_ms: 1_000, stale_after_ms: 600_000, lease_ms: 120_000 }
+    }
+}
+
+/// How gateways are asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AskSettings {
+    /// Asks of one gateway at the same time, in this replica, at most.
+    pub concurrency_max: u16,
+    /// Whether fewer are made while the gateway is slow or fails.
+    pub adaptive: bool,
+    /// An answer that takes longer counts as slow.
+    pub slow_ms: u64,
+    /// Asks of one gateway a second, in this replica, at most.
+    pub rate_per_second: u32,
+    /// Tries of an ask.
+    pub tries: usize,
+    /// The delay before the second try; it doubles, with jitter.
+    pub try_delay_ms: u64,
+    /// How long a try may take.
+    pub try_timeout_ms: u64,
+}
+
+impl Default for AskSettings {
+    fn default() -> Self {
+        Self {
+            concurrency_max: 10,
+            adaptive: true,
+            slow_ms: 3_000,
+            rate_per_second: 100,
+            tries: 3,
+            try_delay_ms: 1_000,
+            try_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// When a gateway is left alone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BreakerSettings {
+    /// Asks in a row without an answer that open the breaker.
+    pub failures: i32,
+    /// How long it stays open before one ask tries again.
+    pub open_ms: i64,
+    /// How long a gateway pauses that says "too many calls" without saying how long.
+    pub pause_ms: i64,
+    /// The longest pause, whatever it says.
+    pub pause_ms_max: i64,
+}
+
+impl Default for BreakerSettings {
+    fn default() -> Self {
+        Self { failures: 5, open_ms: 30_000, pause_ms: 5_000, pause_ms_max: 900_000 }
+    }
+}
+
+/// When refunds are held.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RefundSettings {
+    /// Refunds that nobody asked for within the window; the rest is held for an operator.
+    pub automatic_max: i64,
+    /// The window.
+    pub automatic_window_ms: i64,
+}
+
+impl Default for RefundSettings {
+    fn default() -> Self {
+        Self { automatic_max: 20, automatic_window_ms: 600_000 }
+    }
+}
+
+impl LineSettings {
+    /// What is wrong with these settings.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        let (run, asking, breaker, refunds) = (&self.run, &self.asking, &self.breaker, &self.refunds);
+        let wide = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let least: [(&str, i64, i64); 14] = [
+            ("line.run.interval_ms", wide(run.interval_ms), 10),
+            ("line.run.due_interval_ms", wide(run.due_interval_ms), 10),
+            ("line.run.stale_after_ms", run.stale_after_ms, 0),
+            ("line.asking.concurrency_max", i64::from(asking.concurrency_max), 1),
+            ("line.asking.rate_per_second", i64::from(asking.rate_per_second), 1),
+            ("line.asking.slow_ms", wide(asking.slow_ms), 1),
+            ("line.asking.tries", i64::try_from(asking.tries).unwrap_or(i64::MAX), 1),
+            ("line.asking.try_timeout_ms", wide(asking.try_timeout_ms), 10),
+            ("line.breaker.failures", i64::from(breaker.failures), 1),
+            ("line.breaker.open_ms", breaker.open_ms, 1),
+            ("line.breaker.pause_ms", breaker.pause_ms, 1),
+            ("line.breaker.pause_ms_max", breaker.pause_ms_max, breaker.pause_ms),
+            ("line.refunds.automatic_max", refunds.automatic_max, 0),
+            ("line.refunds.automatic_window_ms", refunds.automatic_window_ms, 1),
+        ];
+        let low = least.into_iter().filter(|(_, value, lowest)| value < lowest);
+        let mut faults: Vec<_> = low
+            .map(|(field, value, lowest)| Fault::new(field, format!("is {value}"), format!("give at least {lowest}")))
+            .collect();
+        // A claim that ends while its holder is still asking would be asked about twice at once.
+        let tries = i64::try_from(asking.tries).unwrap_or(i64::MAX);
+        let longest =
+            tries.saturating_mul(wide(asking.try_timeout_ms).saturating_add(wide(asking.try_delay_ms).saturating_mul(4)));
+        if run.lease_ms < longest {
+            let fix = format!("give at least {longest}: all tries of an ask with their delays");
+            faults.push(Fault::new("line.run.lease_ms", format!("is {}", run.lease_ms), fix));
+        }
+        faults
+    }
+}

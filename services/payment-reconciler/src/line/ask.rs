@@ -1,0 +1,142 @@
+//! Asking a gateway: three tries with growing delay, each bounded, none while the process ends.
+
+use std::time::{Duration, Instant};
+
+use backon::{ExponentialBuilder, Retryable};
+use domain::payment::{PgAnswer, PgRefund};
+use payment_providers::port::{ProviderError, RefundOrder};
+use tokio_util::sync::CancellationToken;
+
+use super::{Line, claim::Claimed, gateway::Gateway};
+use crate::error::LineError;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// What became of the payment.
+    Status,
+    /// To end it, so that nobody can pay it any more.
+    Close,
+}
+
+impl Question {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Close => "close",
+        }
+    }
+}
+
+impl Line {
+    /// Asks what became of a payment, or ends it. No transaction is open meanwhile.
+    ///
+    /// # Errors
+    /// [`LineError::Provider`] after the last try, [`LineError::Stopped`] when the process ends, [`LineError::UnknownProvider`].
+    pub async fn ask(&self, claimed: &Claimed, question: Question, stop: &CancellationToken) -> Result<PgAnswer, LineError> {
+        let gateway = self.gateway(&claimed.provider)?;
+        let asking = &self.settings.asking;
+        let delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(asking.try_delay_ms))
+            .with_factor(2.0)
+            .with_max_times(asking.tries.saturating_sub(1))
+            .with_jitter();
+        let tries = (|| self.one_try(gateway, claimed, question))
+            .retry(delays)
+            .when(|error| matches!(error, ProviderError::Unavailable(_)))
+            .notify(|error, wait| {
+                tracing::info!(paymentId = %claimed.payment, %error, wait_ms = wait.as_secs_f64() * 1_000.0, "asking again");
+            });
+        let answered = tokio::select! {
+            biased;
+            answered = tries => answered,
+            // Asking changes nothing: it can be broken off at any place.
+            () = stop.cancelled() => return Err(LineError::Stopped),
+        };
+        match answered {
+            Ok(answer) => {
+                self.note_well(&claimed.provider, gateway).await?;
+                Ok(answer)
+            }
+            Err(error) => {
+                self.note_unwell(&claimed.provider, gateway, &error).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn one_try(&self, gateway: &Gateway, claimed: &Claimed, question: Question) -> Result<PgAnswer, ProviderError> {
+        gateway.admitted().await;
+        let limit = Duration::from_millis(self.settings.asking.try_timeout_ms);
+        let began = Instant::now();
+        let call = async {
+            match question {
+                Question::Status => gateway.provider.query(&claimed.reference).await,
+                Question::Close => gateway.provider.close(&claimed.reference).await,
+            }
+        };
+        let said = tokio::time::timeout(limit, call).await;
+        let said = said.unwrap_or_else(|_| Err(ProviderError::Unavailable(format!("not within {} ms", limit.as_millis()))));
+        let took = began.elapsed();
+        let congested = matches!(&said, Err(ProviderError::Unavailable(_) | ProviderError::Throttled { .. }));
+        gateway.observe(took, !congested);
+        let outcome = outcome_of(&said);
+        metrics::histogram!(
+            "trueup_payment_ask_seconds",
+            "provider" => claimed.provider.to_string(), "question" => question.as_str(), "outcome" => outcome
+        )
+        .record(took.as_secs_f64());
+        tracing::info!(
+            orderId = %claimed.order, paymentId = %claimed.payment, provider = %claimed.provider, question = question.as_str(),
+            outcome, seconds = took.as_secs_f64(), "asked the payment gateway"
+        );
+        said
+    }
+
+    /// Sends a refund that is marked as being sent. One try: what became of it is asked before the next one. It is not broken off
+    /// when the process ends, only by its time-out.
+    ///
+    /// # Errors
+    /// What the gateway says.
+    pub async fn send_refund(&self, claimed: &Claimed, order: &RefundOrder) -> Result<PgRefund, ProviderError> {
+        let gateway = self.gateway(&claimed.provider).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
+        gateway.admitted().await;
+        let limit = Duration::from_millis(self.settings.asking.try_timeout_ms);
+        let said = tokio::time::timeout(limit, gateway.provider.refund(order)).await;
+        let said = said.unwrap_or_else(|_| Err(ProviderError::Unavailable(format!("not within {} ms", limit.as_millis()))));
+        let outcome = match &said {
+            Ok(_) => "sent",
+            Err(error) => code_of(error),
+        };
+        metrics::counter!("trueup_payment_refund_calls_total", "provider" => claimed.provider.to_string(), "outcome" => outcome)
+            .increment(1);
+        tracing::info!(
+            orderId = %claimed.order, paymentId = %claimed.payment, provider = %claimed.provider, key = %order.key,
+            amount = %order.amount, outcome, "sent a refund"
+        );
+        if let Err(error) = &said
+            && let Err(failed) = self.note_unwell(&claimed.provider, gateway, error).await
+        {
+            tracing::warn!(provider = %claimed.provider, error = %failed, "the provider's state could not be noted");
+        }
+        said
+    }
+}
+
+fn outcome_of(said: &Result<PgAnswer, ProviderError>) -> &'static str {
+    match said {
+        Ok(PgAnswer::Found(_)) => "found",
+        Ok(PgAnswer::NotFound) => "not_found",
+        Err(error) => code_of(error),
+    }
+}
+
+const fn code_of(error: &ProviderError) -> &'static str {
+    match error {
+        ProviderError::Unavailable(_) => "unavailable",
+        ProviderError::Throttled { .. } => "throttled",
+        ProviderError::Refused { .. } => "refused",
+        ProviderError::Malformed(_) => "malformed",
+        ProviderError::Account { .. } => "account",
+    }
+}

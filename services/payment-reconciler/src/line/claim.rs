@@ -1,0 +1,187 @@
+//! Claims: a payment is taken for one replica by a lease with a fencing token, for as long as it is asked about and settled.
+
+use chrono::{DateTime, Utc};
+use domain::payment::{OrderId, PaymentId, PaymentState, PgReference, ProviderName};
+use tokio_postgres::Row;
+
+use super::{Line, rows::parsed, run::Scope};
+use crate::{error::LineError, pg};
+
+/// A payment that this replica holds.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The payment.
+    pub payment: PaymentId,
+    /// Its order.
+    pub order: OrderId,
+    /// Its gateway.
+    pub provider: ProviderName,
+    /// What the gateway knows it by.
+    pub reference: PgReference,
+    /// Where it was when it was claimed.
+    pub state: PaymentState,
+    /// The fencing token: nobody else has this number.
+    pub fence: i64,
+    /// The hint that was there when it was claimed; a later one asks for another look.
+    pub hinted_at: Option<DateTime<Utc>>,
+    /// Asks in a row that brought no answer.
+    pub failed_checks: u32,
+    /// When the run began that claimed it. What the run does is due again later than that, whatever the clock does meanwhile.
+    pub run_began_at: DateTime<Utc>,
+}
+
+/// Takes what is hinted at first, then what is due, then what has become stale; only what nobody holds. `next_check_at` moves to the lease's
+/// end, so that a claim of a replica that died is due again by itself. A lease that ends in a future which no lease can reach was written
+/// before the clock stepped back: it does not count. Nothing is taken of a gateway that pauses or whose breaker is open, unless to try it.
+const CLAIM: &str = "WITH gate AS (SELECT $7 OR NOT EXISTS (SELECT FROM provider_state s WHERE s.provider = $1 \
+        AND (s.breaker <> 'closed' OR s.paused_until > payment_now())) AS open), \
+    hinted AS ( \
+        SELECT payment_id FROM payment WHERE provider = $1 AND hinted_at IS NOT NULL AND state <> 'SUCCESS' \
+        AND (lease_until IS NULL OR lease_until <= payment_now() OR lease_until > payment_now() + 2 * $6::bigint * interval '1 millisecond') \
+        AND (SELECT open FROM gate) ORDER BY hinted_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED), \
+    due AS ( \
+        SELECT payment_id FROM payment WHERE provider = $1 AND next_check_at <= $3::timestamptz AND state <> 'SUCCESS' \
+        AND (lease_until IS NULL OR lease_until <= payment_now() OR lease_until > payment_now() + 2 * $6::bigint * interval '1 millisecond') \
+        AND (SELECT open FROM gate) ORDER BY next_check_at LIMIT greatest(0, $2 - (SELECT count(*) FROM hinted)) FOR NO KEY UPDATE SKIP LOCKED), \
+    fresh AS ( \
+        SELECT payment_id FROM payment WHERE provider = $1 AND next_check_at IS NULL AND state = 'PENDING' \
+        AND created_at <= $3::timestamptz - $4::bigint * interval '1 millisecond' \
+        AND $8 AND (SELECT open FROM gate) ORDER BY created_at LIMIT greatest(0, $2 - (SELECT count(*) FROM hinted) - (SELECT count(*) FROM due)) FOR NO KEY UPDATE SKIP LOCKED), \
+    picked AS (SELECT payment_id FROM hinted UNION SELECT payment_id FROM due UNION SELECT payment_id FROM fresh) \
+    UPDATE payment p SET holder = $5, fence = p.fence + 1, lease_until = payment_now() + $6::bigint * interval '1 millisecond', \
+        next_check_at = payment_now() + $6::bigint * interval '1 millisecond' \
+    FROM picked WHERE p.payment_id = picked.payment_id \
+    RETURNING p.payment_id, p.order_id, p.provider, p.reference, p.state, p.fence, p.hinted_at, p.failed_checks";
+
+/// One payment, due or not, as an operator wants it.
+const CLAIM_ONE: &str = "UPDATE payment p SET holder = $2, fence = p.fence + 1, lease_until = payment_now() + $3::bigint * interval '1 millisecond', \
+        next_check_at = payment_now() + $3::bigint * interval '1 millisecond' \
+    WHERE p.payment_id = $1 AND p.state <> 'SUCCESS' AND (p.lease_until IS NULL OR p.lease_until <= payment_now()) \
+    RETURNING p.payment_id, p.order_id, p.provider, p.reference, p.state, p.fence, p.hinted_at, p.failed_checks";
+
+const GIVE_BACK: &str = "UPDATE payment SET holder = NULL, lease_until = NULL, next_check_at = payment_now() WHERE payment_id = $1 AND fence = $2 AND holder = $3";
+
+const UNANSWERED: &str = "UPDATE payment SET failed_checks = failed_checks + 1, checked_at = payment_now(), last_error = $4, \
+        next_check_at = greatest(payment_now(), $5::timestamptz) + $6::bigint * interval '1 millisecond', \
+        hinted_at = CASE WHEN hinted_at IS NOT DISTINCT FROM $7 THEN NULL ELSE hinted_at END, \
+        attention = attention OR $8::text IS NOT NULL, attention_reason = coalesce(attention_reason, $8), \
+        attention_since = CASE WHEN attention_since IS NULL AND $8 IS NOT NULL THEN payment_now() ELSE attention_since END, \
+        holder = NULL, lease_until = NULL, updated_at = payment_now() \
+    WHERE payment_id = $1 AND fence = $2 AND holder = $3";
+
+impl Line {
+    /// The database's time, for the beginning of a run.
+    ///
+    /// # Errors
+    /// PostgreSQL.
+    pub async fn now(&self) -> Result<DateTime<Utc>, LineError> {
+        let session = pg::session(&self.pool).await?;
+        Ok(session.row("SELECT payment_now()", &[]).await?.try_get(0)?)
+    }
+
+    /// How many orders are PENDING and older than the settings' age, at this moment.
+    ///
+    /// # Errors
+    /// PostgreSQL.
+    pub async fn stale_orders(&self, at: DateTime<Utc>) -> Result<i64, LineError> {
+        let session = pg::session(&self.pool).await?;
+        let sql = "SELECT count(*) FROM customer_order WHERE state = 'PENDING' AND created_at <= $1::timestamptz - $2::bigint * interval '1 millisecond'";
+        Ok(session.row(sql, &[&at, &self.settings.run.stale_after_ms]).await?.try_get(0)?)
+    }
+
+    /// Claims up to `slots` payments of a gateway that were due when the run began, and any that are hinted at. `probing`: to try a gateway
+    /// whose breaker is open.
+    ///
+    /// # Errors
+    /// PostgreSQL; nothing is claimed then, or what was is due again when its lease ends.
+    pub async fn claim(
+        &self,
+        provider: &ProviderName,
+        scope: Scope,
+        slots: usize,
+        run_began_at: DateTime<Utc>,
+        probing: bool,
+    ) -> Result<Vec<Claimed>, LineError> {
+        let session = pg::session(&self.pool).await?;
+        let slots = i64::try_from(slots).unwrap_or(i64::MAX);
+        let run = &self.settings.run;
+        let with_fresh = scope == Scope::Run;
+        let rows = session
+            .rows(
+                CLAIM,
+                &[
+                    &provider.as_str(),
+                    &slots,
+                    &run_began_at,
+                    &run.stale_after_ms,
+                    &self.holder,
+                    &run.lease_ms,
+                    &probing,
+                    &with_fresh,
+                ],
+            )
+            .await?;
+        rows.iter().map(|row| claimed(row, run_began_at)).collect()
+    }
+
+    /// Claims one payment, due or not; none if somebody holds it, or if it is a success, which nobody asks about.
+    ///
+    /// # Errors
+    /// PostgreSQL.
+    pub async fn claim_one(&self, payment: &PaymentId) -> Result<Option<Claimed>, LineError> {
+        let began = self.now().await?;
+        let session = pg::session(&self.pool).await?;
+        let rows = session.rows(CLAIM_ONE, &[&payment.as_str(), &self.holder, &self.settings.run.lease_ms]).await?;
+        rows.first().map(|row| claimed(row, began)).transpose()
+    }
+
+    /// Gives a claim back; somebody else may take it at once.
+    ///
+    /// # Errors
+    /// PostgreSQL; the lease then ends by itself.
+    pub async fn give_back(&self, claimed: &Claimed) -> Result<(), LineError> {
+        let session = pg::session(&self.pool).await?;
+        session.run(GIVE_BACK, &[&claimed.payment.as_str(), &claimed.fence, &self.holder]).await?;
+        Ok(())
+    }
+
+    /// Notes that the gateway gave no answer, or that it could not be settled, and gives the claim back until its next time.
+    ///
+    /// # Errors
+    /// PostgreSQL; the lease then ends by itself.
+    pub async fn note_failure(&self, claimed: &Claimed, error: &LineError) -> Result<(), LineError> {
+        let delay_ms = self.policy(&claimed.provider).unanswered.delay_ms(claimed.failed_checks);
+        let attention = super::attention_of(error).map(domain::payment::Attention::as_str);
+        let session = pg::session(&self.pool).await?;
+        session
+            .run(
+                UNANSWERED,
+                &[
+                    &claimed.payment.as_str(),
+                    &claimed.fence,
+                    &self.holder,
+                    &error.code(),
+                    &claimed.run_began_at,
+                    &Self::jittered(delay_ms),
+                    &claimed.hinted_at,
+                    &attention,
+                ],
+            )
+            .await?;
+        Ok(())
+    }
+}
+
+fn claimed(row: &Row, run_began_at: DateTime<Utc>) -> Result<Claimed, LineError> {
+    Ok(Claimed {
+        payment: parsed(row, "payment_id")?,
+        order: parsed(row, "order_id")?,
+        provider: parsed(row, "provider")?,
+        reference: parsed(row, "reference")?,
+        state: parsed(row, "state")?,
+        fence: row.try_get("fence")?,
+        hinted_at: row.try_get("hinted_at")?,
+        failed_checks: u32::try_from(row.try_get::<_, i32>("failed_checks")?).unwrap_or(0),
+        run_began_at,
+    })
+}

@@ -1,0 +1,136 @@
+//! A payment gateway with its limits: how many asks at the same time, and how many a second.
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use payment_providers::port::PaymentProvider;
+
+use crate::config::AskSettings;
+
+/// What is left of the limit after a congestion.
+const DECREASE: f64 = 0.7;
+
+/// A gateway as one replica uses it.
+pub struct Gateway {
+    /// The adapter.
+    pub provider: Arc<dyn PaymentProvider>,
+    rate: DefaultDirectRateLimiter,
+    limit: Mutex<Adaptive>,
+    /// Whether its shared state was other than well when it was last looked at.
+    pub(super) troubled: AtomicBool,
+    pub(super) told_well_at: Mutex<Option<Instant>>,
+}
+
+/// Additive increase, multiplicative decrease, under a hard limit.
+struct Adaptive {
+    enabled: bool,
+    limit: f64,
+    hard: f64,
+    slow: Duration,
+    decreased_at: Option<Instant>,
+}
+
+impl Gateway {
+    /// A gateway with the settings' limits.
+    #[must_use]
+    pub fn new(provider: Arc<dyn PaymentProvider>, settings: &AskSettings) -> Self {
+        let per_second = NonZeroU32::new(settings.rate_per_second).unwrap_or(NonZeroU32::MIN);
+        let hard = f64::from(settings.concurrency_max);
+        let limit = Adaptive {
+            enabled: settings.adaptive,
+            limit: hard,
+            hard,
+            slow: Duration::from_millis(settings.slow_ms),
+            decreased_at: None,
+        };
+        Self {
+            provider,
+            rate: RateLimiter::direct(Quota::per_second(per_second)),
+            limit: Mutex::new(limit),
+            troubled: AtomicBool::new(true),
+            told_well_at: Mutex::new(None),
+        }
+    }
+
+    /// Waits for the rate limit.
+    pub async fn admitted(&self) {
+        self.rate.until_ready().await;
+    }
+
+    /// How many asks there may be at the same time now.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner).slots()
+    }
+
+    /// Learns from an ask: how long it took, and whether it was answered.
+    pub fn observe(&self, took: Duration, answered: bool) {
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner).observe(took, answered, Instant::now());
+    }
+
+    /// Whether the shared state has to be looked at before it is taken for well.
+    pub(super) fn is_troubled(&self) -> bool {
+        self.troubled.load(Ordering::SeqCst)
+    }
+}
+
+impl Adaptive {
+    fn slots(&self) -> usize {
+        let limit = if self.enabled { self.limit } else { self.hard };
+        // Whole slots, at least one: the loop is over a handful.
+        (1_u32..).take_while(|slots| f64::from(*slots) <= limit).count().max(1)
+    }
+
+    fn observe(&mut self, took: Duration, answered: bool, now: Instant) {
+        if answered && took <= self.slow {
+            self.limit = (self.limit + 1.0 / self.limit).min(self.hard);
+            return;
+        }
+        // Asks that were under way together tell of one congestion.
+        if self.decreased_at.is_none_or(|at| now.duration_since(at) >= took) {
+            self.limit = (self.limit * DECREASE).max(1.0);
+            self.decreased_at = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adaptive(enabled: bool) -> Adaptive {
+        Adaptive { enabled, limit: 10.0, hard: 10.0, slow: Duration::from_millis(100), decreased_at: None }
+    }
+
+    #[test]
+    fn it_yields_to_errors_and_slow_answers_and_comes_back() {
+        let mut limit = adaptive(true);
+        let (begun, quick) = (Instant::now(), Duration::from_millis(10));
+        limit.observe(quick, false, begun);
+        assert_eq!(limit.slots(), 7);
+        limit.observe(quick, false, begun);
+        assert_eq!(limit.slots(), 7, "the same congestion counts once");
+        for second in 1..20 {
+            limit.observe(Duration::from_millis(101), true, begun + Duration::from_secs(second));
+        }
+        assert_eq!(limit.slots(), 1, "never none");
+        for _ in 0..200 {
+            limit.observe(quick, true, begun);
+        }
+        assert_eq!(limit.slots(), 10, "never above the hard limit");
+    }
+
+    #[test]
+    fn it_can_be_switched_off() {
+        let mut limit = adaptive(false);
+        limit.observe(Duration::from_secs(9), false, Instant::now());
+        assert_eq!(limit.slots(), 10);
+    }
+}

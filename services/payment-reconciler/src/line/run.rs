@@ -1,0 +1,209 @@
+//! A run: everything that was due when it began, each payment on its own, as many at a time as there are slots.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Utc};
+use domain::payment::ProviderName;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Line, claim::Claimed, outcome::Outcome, settle::is_order_failure};
+use crate::{error::LineError, pg};
+
+/// How often a run that has nothing left to claim, but is still asking, looks for hints.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a run takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Stale orders, and whatever else is due.
+    Run,
+    /// What is due or hinted at, between two runs.
+    Due,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Stale orders at its start, of all replicas.
+    pub found: i64,
+    /// How often each outcome came out, in this replica.
+    pub outcomes: HashMap<Outcome, i64>,
+    /// From its start to its end.
+    pub duration: Duration,
+    /// It was broken off by the end of the process.
+    pub interrupted: bool,
+}
+
+impl Report {
+    /// How many payments came out so.
+    pub fn count(&self, which: impl Fn(Outcome) -> bool) -> i64 {
+        self.outcomes.iter().filter(|(outcome, _)| which(**outcome)).map(|(_, count)| count).sum()
+    }
+
+    /// Payments that were looked after without a failure.
+    #[must_use]
+    pub fn successes(&self) -> i64 {
+        self.count(|outcome| !is_failure(outcome) && outcome != Outcome::GivenBack)
+    }
+
+    /// Payments that failed: no answer, no settle, or an order that could not have its products.
+    #[must_use]
+    pub fn failures(&self) -> i64 {
+        self.count(is_failure)
+    }
+
+    /// All payments that were claimed.
+    #[must_use]
+    pub fn asked(&self) -> i64 {
+        self.count(|_| true)
+    }
+
+    fn add(&mut self, outcome: Outcome) {
+        let count = self.outcomes.entry(outcome).or_default();
+        *count = count.saturating_add(1);
+    }
+}
+
+const fn is_failure(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Error => true,
+        Outcome::Refunding(reason) => is_order_failure(reason),
+        _ => false,
+    }
+}
+
+const REPORT: &str = "INSERT INTO payment_run (holder, started_at, finished_at, found, asked, settled, failed, waiting, refunded, attention, \
+    errors, duration_ms, interrupted) VALUES ($1, $2, payment_now(), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+
+impl Line {
+    /// One run. It never overlaps another one of this replica, because its caller awaits it; other replicas share its work by their claims.
+    ///
+    /// # Errors
+    /// PostgreSQL cannot say what is due, or take the report. What is claimed then is due again when its lease ends.
+    pub async fn run_once(self: &Arc<Self>, scope: Scope, stop: &CancellationToken) -> Result<Report, LineError> {
+        let began = Instant::now();
+        let began_at = self.now().await?;
+        let mut report = Report::default();
+        if scope == Scope::Run {
+            report.found = self.stale_orders(began_at).await?;
+            tracing::info!("Found {} stale orders to reconcile", report.found);
+        }
+        let mut providers = JoinSet::new();
+        for name in self.gateways.keys() {
+            let (line, stop, name) = (Arc::clone(self), stop.clone(), name.clone());
+            providers.spawn(async move { line.drain(&name, scope, began_at, &stop).await });
+        }
+        let mut failed = None;
+        while let Some(drained) = providers.join_next().await {
+            match drained.unwrap_or(Err(LineError::TaskLost)) {
+                Ok(outcomes) => outcomes.into_iter().for_each(|(outcome, count)| {
+                    let sum = report.outcomes.entry(outcome).or_default();
+                    *sum = sum.saturating_add(count);
+                }),
+                Err(error) => failed = Some(error),
+            }
+        }
+        report.duration = began.elapsed();
+        report.interrupted = stop.is_cancelled();
+        if scope == Scope::Run {
+            tracing::info!(
+                asked = report.asked(),
+                seconds = report.duration.as_secs_f64(),
+                interrupted = report.interrupted,
+                "Reconciliation: success={}, failure={}",
+                report.successes(),
+                report.failures()
+            );
+            self.write_report(&report, began_at).await?;
+        }
+        failed.map_or(Ok(report), Err)
+    }
+
+    /// Works off one gateway: claims for free slots only, without a barrier, until nothing is due.
+    async fn drain(
+        self: &Arc<Self>,
+        name: &ProviderName,
+        scope: Scope,
+        began_at: DateTime<Utc>,
+        stop: &CancellationToken,
+    ) -> Result<HashMap<Outcome, i64>, LineError> {
+        let gateway = Arc::clone(self.gateway(name)?);
+        let mut report = Report::default();
+        let mut jobs: JoinSet<Outcome> = JoinSet::new();
+        let mut empty_at: Option<Instant> = None;
+        let mut failed = None;
+        loop {
+            let free = gateway.slots().saturating_sub(jobs.len());
+            let may_look = empty_at.is_none_or(|at| at.elapsed() >= LOOK_AGAIN);
+            if free > 0 && may_look && failed.is_none() && !stop.is_cancelled() {
+                match self.next_claims(name, scope, free, began_at, jobs.is_empty()).await {
+                    Ok(claims) => {
+                        empty_at = claims.is_empty().then(Instant::now);
+                        claims.into_iter().for_each(|claimed| self.spawn(&mut jobs, claimed, stop));
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+            let Some(ended) = jobs.join_next().await else { break };
+            // A job that panicked keeps its lease; it is due again when that ends.
+            report.add(ended.unwrap_or(Outcome::Error));
+        }
+        failed.map_or(Ok(report.outcomes), Err)
+    }
+
+    async fn next_claims(
+        &self,
+        name: &ProviderName,
+        scope: Scope,
+        free: usize,
+        began_at: DateTime<Utc>,
+        idle: bool,
+    ) -> Result<Vec<Claimed>, LineError> {
+        let claims = self.claim(name, scope, free, began_at, false).await?;
+        // Nothing at all may mean that the breaker is open; then one payment tries the gateway.
+        if claims.is_empty() && idle && self.may_probe(name).await? {
+            return self.claim(name, scope, 1, began_at, true).await;
+        }
+        Ok(claims)
+    }
+
+    fn spawn(self: &Arc<Self>, jobs: &mut JoinSet<Outcome>, claimed: Claimed, stop: &CancellationToken) {
+        let (line, stop) = (Arc::clone(self), stop.clone());
+        jobs.spawn(async move { line.look_after(&claimed, &stop).await });
+    }
+
+    async fn write_report(&self, report: &Report, began_at: DateTime<Utc>) -> Result<(), LineError> {
+        let is = |wanted: Outcome| report.count(|outcome| outcome == wanted);
+        let refunded =
+            report.count(|outcome| matches!(outcome, Outcome::Refunding(_) | Outcome::RefundDriven | Outcome::Refunded));
+        let duration_ms = i64::try_from(report.duration.as_millis()).unwrap_or(i64::MAX);
+        metrics::counter!("trueup_payment_runs_total").increment(1);
+        metrics::histogram!("trueup_payment_run_seconds").record(report.duration.as_secs_f64());
+        let session = pg::session(&self.pool).await?;
+        session
+            .run(
+                REPORT,
+                &[
+                    &self.holder,
+                    &began_at,
+                    &report.found,
+                    &report.asked(),
+                    &is(Outcome::Settled),
+                    &is(Outcome::Failed),
+                    &is(Outcome::Waiting),
+                    &refunded,
+                    &is(Outcome::Attention),
+                    &report.failures(),
+                    &duration_ms,
+                    &report.interrupted,
+                ],
+            )
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! Sessions with PostgreSQL for the line's own statements: prepared once a session, pipelined, and never handed on in the middle of a
+//! transaction.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
+use postgres_io::{ConnectError, PostgresSettings, raw_client};
+use tokio_postgres::{Client, Row, Statement, types::ToSql};
+
+use crate::error::LineError;
+
+/// Values of a statement.
+pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// One connection with its prepared statements.
+pub struct Session {
+    client: Client,
+    statements: Mutex<HashMap<&'static str, Statement>>,
+    in_transaction: AtomicBool,
+}
+
+/// Makes sessions for the pool.
+pub struct Sessions(PostgresSettings);
+
+/// A bounded pool of sessions.
+pub type Pool = managed::Pool<Sessions>;
+
+/// A session of the pool; it goes back when dropped, unless a transaction was left open on it.
+pub type Pooled = Object<Sessions>;
+
+impl managed::Manager for Sessions {
+    type Type = Session;
+    type Error = ConnectError;
+
+    async fn create(&self) -> Result<Session, ConnectError> {
+        let client = raw_client(&self.0).await?;
+        Ok(Session { client, statements: Mutex::default(), in_transaction: AtomicBool::new(false) })
+    }
+
+    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<ConnectError> {
+        if session.client.is_closed() || session.in_transaction.load(Ordering::SeqCst) {
+            return Err(RecycleError::message("closed, or left in the middle of a transaction"));
+        }
+        Ok(())
+    }
+}
+
+/// Makes the pool. It connects at first use.
+///
+/// # Errors
+/// The pool cannot be made.
+pub fn pool(settings: &PostgresSettings) -> Result<Pool, LineError> {
+    let timeout = |ms: u64| Some(Duration::from_millis(ms));
+    Pool::builder(Sessions(settings.clone()))
+        .max_size(settings.pool_size)
+        .wait_timeout(timeout(settings.pool_wait_ms))
+        .create_timeout(timeout(settings.connect_timeout_ms))
+        .runtime(deadpool::Runtime::Tokio1)
+        .build()
+        .map_err(|error| LineError::Session(error.to_string()))
+}
+
+/// A session of the pool.
+///
+/// # Errors
+/// No connection in time.
+pub async fn session(pool: &Pool) -> Result<Pooled, LineError> {
+    pool.get().await.map_err(|error| LineError::Session(error.to_string()))
+}
+
+impl Session {
+    async fn statement(&self, sql: &'static str) -> Result<Statement, tokio_postgres::Error> {
+        let known = self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare(sql).await?;
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    /// Prepares what is going to be pipelined, so that nothing of it waits for its preparation and is overtaken.
+    ///
+    /// # Errors
+    /// PostgreSQL.
+    pub async fn ready(&self, statements: &[&'static str]) -> Result<(), LineError> {
+        for sql in statements {
+            self.statement(sql).await?;
+        }
+        Ok(())
+    }
+
+    /// The rows of a query.
+    ///
+    /// # Errors
+    /// PostgreSQL.
+    pub async fn rows(&self, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, LineError> {
+        let statement = self.statement(sql).await?;
+        Ok(self.client.query(&statement, params).await?)
+    }
+
+    /// The one row of a query.
+    ///
+    /// # Errors
+    /// PostgreSQL, or another number of rows.
+    pub async fn row(&self, sql: &'static str, params: Params<'_>) -> Result<Row, LineError> {
+        let statement = self.statement(sql).await?;
+        Ok(self.client.query_one(&statement, params).await?)
+    }
+
+    /// Runs a statement; how many rows it touched.
+    ///
+    /// # Errors
+    /// PostgreSQL.
+    pub async fn run(&self, sql: &'static str, params: Params<'_>) -> Result<u64, LineError> {
+        let statement = self.statement(sql).await?;
+        Ok(self.client.execute(&statement, params).await?)
+    }
+
+    /// Begins a transaction. Whoever begins one ends it by [`Self::commit`] or [`Self::rollback`]; a session that is dropped before that
+    /// is closed, which rolls it back.
+    ///
+    /// # Errors
+    /// PostgreSQL.
+    pub async fn begin(&self) -> Result<(), LineError> {
+        self.in_transaction.store(true, Ordering::SeqCst);
+        Ok(self.client.batch_execute("BEGIN").await?)
+    }
+
+    /// Commits. Call it only if every statement of the transaction succeeded: PostgreSQL answers a commit of a failed one without an error.
+    ///
+    /// # Errors
+    /// PostgreSQL; it may have committed if the connection broke.
+    pub async fn commit(&self) -> Result<(), LineError> {
+        let committed = self.client.batch_execute("COMMIT").await;
+        if committed.is_ok() || !self.client.is_closed() {
+            self.in_transaction.store(false, Ordering::SeqCst);
+        }
+        Ok(committed?)
+    }
+
+    /// Rolls back; a failure closes the session, which does the same.
+    pub async fn rollback(&self) {
+        if self.client.batch_execute("ROLLBACK").await.is_ok() {
+            self.in_transaction.store(false, Ordering::SeqCst);
+        }
+    }
+}
