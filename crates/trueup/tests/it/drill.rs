@@ -1,13 +1,13 @@
 //! Drills against two real gateways and a consumer, in this process.
 
-use std::{sync::OnceLock, thread::JoinHandle};
+use std::thread::JoinHandle;
 
 use domain::coupon::Admission;
-use service_kit::{lifecycle::Shutdown, metrics::Metrics};
+use service_kit::lifecycle::Shutdown;
 use testkit::{World, eventually};
 use trueup_cli::exit::Exit;
 
-use crate::support::{Consumer, PATIENCE, Writer, audited, decided, environment, execute, json, trueup};
+use crate::support::{Consumer, PATIENCE, Writer, audited, decided, environment, execute, json, metrics, trueup};
 
 /// A gateway on a thread of its own.
 pub struct Gateway {
@@ -23,9 +23,7 @@ impl Gateway {
 
     /// With further settings, written as `ADMIN__TOKENS` without the prefix.
     pub async fn start_with(world: &World, settings: &[(&str, &str)]) -> Self {
-        // One recorder a process; whoever comes first makes it.
-        static METRICS: OnceLock<Metrics> = OnceLock::new();
-        let metrics = METRICS.get_or_init(|| service_kit::metrics::install().unwrap()).clone();
+        let metrics = metrics();
         service_kit::install_crypto_provider();
         let port = stack::ports::free().unwrap();
         let mut environment = world.environment("COUPON_GATEWAY");

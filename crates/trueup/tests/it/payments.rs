@@ -1,6 +1,6 @@
 //! `trueup orders`, `refunds` and `payments` against the real service, with a gateway that nobody answers for.
 
-use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use contracts::order::{OrderPlaced, PaymentAttempt, encode_order_placed};
 use domain::{
@@ -8,18 +8,13 @@ use domain::{
     payment::{Currency, Money},
 };
 use kafka_io::{CommandProducer, ProducerSettings};
-use service_kit::{lifecycle::Shutdown, metrics::Metrics};
+use service_kit::lifecycle::Shutdown;
 use testkit::{ENVELOPE, World, eventually};
 
-use crate::support::{environment, execute, json, number, trueup};
+use crate::support::{environment, execute, json, metrics, number, trueup};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TOKEN: &str = "annas-token-that-only-tests-know";
-
-fn metrics() -> Metrics {
-    static METRICS: OnceLock<Metrics> = OnceLock::new();
-    METRICS.get_or_init(|| service_kit::metrics::install().unwrap()).clone()
-}
 
 /// The whole service in this process; the environment of an operator who may call it.
 async fn service(world: &World) -> (Shutdown, tokio::task::JoinHandle<anyhow::Result<()>>, BTreeMap<String, String>) {

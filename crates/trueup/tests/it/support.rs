@@ -1,6 +1,6 @@
 //! The line in this process, a writer of records, the command as a process, and SQL.
 
-use std::{collections::BTreeMap, process::Output, time::Duration};
+use std::{collections::BTreeMap, process::Output, sync::OnceLock, time::Duration};
 
 use contracts::{Encoded, encode_cancel, encode_change, encode_define, encode_request, partition_of};
 use domain::{
@@ -15,6 +15,12 @@ use trueup_cli::{
     audit::{Report, audit},
     settings::Settings,
 };
+
+/// The metrics of this process; they can be installed once only.
+pub fn metrics() -> service_kit::metrics::Metrics {
+    static METRICS: OnceLock<service_kit::metrics::Metrics> = OnceLock::new();
+    METRICS.get_or_init(|| service_kit::metrics::install().unwrap()).clone()
+}
 
 /// Longer than anything here takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
