@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     callbacks::Callbacks,
     faults::{Latency, Outage},
-    ledger::{By, Entry, EntryKind},
+    ledger::{Booking, By, Entry, EntryKind},
     payment::{NewPayment, Payment, RefundOrder, RefundView, Refusal},
     script::{Answer, Script},
     state::{Limits, State},
@@ -282,6 +282,13 @@ impl Control {
     #[must_use]
     pub fn money(&self, reference: &str) -> Money {
         money(self.state().ledger.of(reference))
+    }
+
+    /// Writes a line into the ledger that nothing moved, in won: for checks of money that have to find it.
+    pub fn plant(&self, reference: &str, kind: EntryKind, amount: i64, key: Option<&str>) {
+        let key = key.map(str::to_owned);
+        let booking = Booking { kind, amount, currency: Currency::KRW, refund_id: None, key, by: By::Bank };
+        self.state().ledger.book(self.now(), reference, booking);
     }
 
     /// The whole ledger.

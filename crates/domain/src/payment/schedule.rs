@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Payment, PaymentMethod};
+use super::PaymentMethod;
+use crate::clock::Timestamp;
 
 /// A minute in milliseconds.
 const MINUTE: i64 = 60_000;
@@ -101,10 +102,11 @@ impl Policy {
         self.open.get(&method).copied().unwrap_or(self.open_otherwise)
     }
 
-    /// When a payment that is still open is shown to an operator, in milliseconds of its age, outages not counted.
+    /// When a payment that is still open is shown to an operator, in milliseconds of its age, outages not counted. `expires_at` is until
+    /// when money may arrive, as far as it is known by now.
     #[must_use]
-    pub fn handover_age_ms(&self, payment: &Payment) -> i64 {
-        let deposit = payment.expires_at.map_or(0, |expiry| expiry.unix_ms().saturating_sub(payment.created_at.unix_ms()).max(0));
+    pub fn handover_age_ms(&self, created_at: Timestamp, expires_at: Option<Timestamp>) -> i64 {
+        let deposit = expires_at.map_or(0, |expiry| expiry.unix_ms().saturating_sub(created_at.unix_ms()).max(0));
         self.handover_ms.saturating_add(deposit)
     }
 }

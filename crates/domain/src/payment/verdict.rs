@@ -93,7 +93,7 @@ pub fn judge(case: &Case<'_>, answer: &PgAnswer, policy: &Policy) -> Judgement {
         PgAnswer::NotFound => not_found(case, policy),
         PgAnswer::Found(pg) => match amounts(pg) {
             Some(held) => found(case, pg, held, policy),
-            None => wait(case, policy, Some(Attention::AmountsDisagree)),
+            None => wait(case, policy, pg.expires_at.or(case.payment.expires_at), Some(Attention::AmountsDisagree)),
         },
     }
 }
@@ -112,32 +112,34 @@ fn not_found(case: &Case<'_>, policy: &Policy) -> Judgement {
     if case.payment.state == PaymentState::Pending && age >= unknown_ms && !may_still_come {
         only(Verdict::Fail(FailReason::NeverSeen))
     } else {
-        wait(case, policy, None)
+        wait(case, policy, case.payment.expires_at, None)
     }
 }
 
 fn found(case: &Case<'_>, pg: &PgPayment, held: Money, policy: &Policy) -> Judgement {
+    let expires_at = pg.expires_at.or(case.payment.expires_at);
+    let wait = |attention| wait(case, policy, expires_at, attention);
     let moving = pg.refunds.iter().any(|refund| refund.state == PgRefundState::Pending);
     let came_and_went = pg.captured.amount > 0 && held.amount == 0;
     match pg.state {
         PgState::Paid | PgState::Failed | PgState::Returned if came_and_went => only(Verdict::Returned),
-        PgState::Paid if held.amount == 0 => wait(case, policy, Some(Attention::AmountsDisagree)),
+        PgState::Paid if held.amount == 0 => wait(Some(Attention::AmountsDisagree)),
         // Somebody is giving it back at the gateway: what is held will not stay.
-        PgState::Paid if moving => wait(case, policy, None),
+        PgState::Paid if moving => wait(None),
         PgState::Paid => paid(case, pg, held),
-        PgState::Open if held.amount > 0 => wait(case, policy, Some(Attention::AmountsDisagree)),
-        PgState::Open if should_close(case, pg, policy) => Judgement { verdict: Verdict::Close, ..wait(case, policy, None) },
-        PgState::Open => wait(case, policy, None),
-        PgState::Failed if held.amount > 0 => wait(case, policy, Some(Attention::AmountsDisagree)),
-        PgState::Returned if held.amount > 0 => wait(case, policy, None),
+        PgState::Open if held.amount > 0 => wait(Some(Attention::AmountsDisagree)),
+        PgState::Open if should_close(case, expires_at, policy) => Judgement { verdict: Verdict::Close, ..wait(None) },
+        PgState::Open => wait(None),
+        PgState::Failed if held.amount > 0 => wait(Some(Attention::AmountsDisagree)),
+        PgState::Returned if held.amount > 0 => wait(None),
         PgState::Failed | PgState::Returned if case.payment.state == PaymentState::Pending => {
             only(Verdict::Fail(FailReason::Failed))
         }
-        PgState::Failed | PgState::Returned => wait(case, policy, None),
-        PgState::Manual => wait(case, policy, Some(Attention::ManualStatus)),
+        PgState::Failed | PgState::Returned => wait(None),
+        PgState::Manual => wait(Some(Attention::ManualStatus)),
         PgState::Unknown => {
             let late = age_ms(case) >= policy.unknown_ms;
-            wait(case, policy, late.then_some(Attention::UnknownStatus))
+            wait(late.then_some(Attention::UnknownStatus))
         }
     }
 }
@@ -173,12 +175,11 @@ fn unusable(case: &Case<'_>, held: Money) -> Option<RefundReason> {
 }
 
 /// Nobody should be able to pay any more: the order is over, the attempt has failed, or the payer's time is up. Deposits end by themselves.
-fn should_close(case: &Case<'_>, pg: &PgPayment, policy: &Policy) -> bool {
+fn should_close(case: &Case<'_>, expires_at: Option<Timestamp>, policy: &Policy) -> bool {
     if case.order.state != OrderState::Pending || case.payment.state == PaymentState::Failed {
         return true;
     }
-    let expires = pg.expires_at.or(case.payment.expires_at);
-    expires.is_none() && age_ms(case) >= policy.payment_window_ms.saturating_mul(2)
+    expires_at.is_none() && age_ms(case) >= policy.payment_window_ms.saturating_mul(2)
 }
 
 /// The payment's age without the time in which its gateway could not be asked.
@@ -190,7 +191,7 @@ const fn only(verdict: Verdict) -> Judgement {
     Judgement { verdict, attention: None, next_check_ms: None }
 }
 
-fn wait(case: &Case<'_>, policy: &Policy, attention: Option<Attention>) -> Judgement {
+fn wait(case: &Case<'_>, policy: &Policy, expires_at: Option<Timestamp>, attention: Option<Attention>) -> Judgement {
     let payment = case.payment;
     let (next_check_ms, overdue) = match payment.state {
         PaymentState::Failed => {
@@ -199,7 +200,10 @@ fn wait(case: &Case<'_>, policy: &Policy, attention: Option<Attention>) -> Judge
             // The last look falls on the end itself.
             ((left > 0).then_some(next.min(left)), false)
         }
-        _ => (Some(policy.open(payment.method).delay_ms(payment.checks)), age_ms(case) >= policy.handover_age_ms(payment)),
+        _ => (
+            Some(policy.open(payment.method).delay_ms(payment.checks)),
+            age_ms(case) >= policy.handover_age_ms(payment.created_at, expires_at),
+        ),
     };
     let attention = attention.or(overdue.then_some(Attention::Overdue));
     Judgement { verdict: Verdict::Wait, attention, next_check_ms }

@@ -58,11 +58,6 @@ impl Stage {
         let asked = format!("UPDATE payment SET hinted_at = NULL, checked_at = payment_now() WHERE payment_id = '{payment}'");
         self.sql.run(&asked).await;
     }
-
-    async fn time_passes(&self, ms: i64) {
-        let moves = "INSERT INTO payment_clock (offset_ms) VALUES ($1) ON CONFLICT (only_row) DO UPDATE SET offset_ms = payment_clock.offset_ms + $1";
-        self.sql.execute(moves, &[&ms]).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +104,7 @@ async fn many_hints_at_once_make_a_payment_due_once_and_not_again_before_its_bou
     assert_eq!(stage.sql.number("SELECT count(*) FROM payment_callback WHERE hint_at IS NOT NULL").await, 1, "once a payment");
     assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept::default()));
     assert!(!stage.hinted("p-a").await);
-    stage.time_passes(10_000).await;
+    stage.sql.time_passes(10_000).await;
     assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept { hinted: 1, ..Swept::default() }));
     assert!(stage.hinted("p-a").await, "the last hint is not lost");
     assert_eq!(stage.sql.number("SELECT count(*) FROM payment_callback WHERE hint_at IS NOT NULL").await, 0);
@@ -142,11 +137,11 @@ async fn a_callback_of_an_unknown_payment_waits_for_its_intake_and_then_an_opera
     stage.sql.place(&order("late")).await;
     assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept { found: 1, hinted: 1, ..Swept::default() }));
     assert!(stage.hinted("p-late").await);
-    stage.time_passes(7 * 24 * 3_600_000 + 1).await;
+    stage.sql.time_passes(7 * 24 * 3_600_000 + 1).await;
     assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept { overdue: 1, ..Swept::default() }));
     assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept::default()), "it is told once");
     assert_eq!(stage.sql.text("SELECT reference FROM payment_callback WHERE attention_since IS NOT NULL").await, "ref-never");
-    stage.time_passes(90 * 24 * 3_600_000).await;
+    stage.sql.time_passes(90 * 24 * 3_600_000).await;
     assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept { deleted: 2, ..Swept::default() }));
 }
 

@@ -97,9 +97,17 @@ pub async fn stage(name: &str) -> Stage {
 }
 
 pub async fn stage_with(name: &str, tokens: &str, audit: AuditSettings) -> Stage {
+    stage_in(&World::of_payments(name).await, tokens, audit).await
+}
+
+/// The interface beside whatever else works on a world's database.
+pub async fn stage_on(world: &World) -> Stage {
+    stage_in(world, &format!("anna:{TOKEN}"), AuditSettings::default()).await
+}
+
+async fn stage_in(world: &World, tokens: &str, audit: AuditSettings) -> Stage {
     testkit::show_logs();
-    let world = World::of_payments(name).await;
-    let db = db(&world).await;
+    let db = db(world).await;
     let (pg, hands) = (Scripted::named("sim"), Arc::new(Fake::default()));
     let providers = || [Arc::clone(&pg) as Arc<dyn PaymentProvider>];
     let auditor = Arc::new(Auditor::new(db.clone(), Uuid::from_u128(1), providers(), audit));
@@ -117,7 +125,7 @@ pub async fn stage_with(name: &str, tokens: &str, audit: AuditSettings) -> Stage
     tokio::spawn(serve(&http, ops, Arc::new(app), stop.clone()).unwrap());
     let client = Client::builder().timeout(PATIENCE).build().unwrap();
     let url = format!("http://127.0.0.1:{port}");
-    Stage { sql: Sql::of(&world).await, pg, hands, url, client, _stop: stop.drop_guard() }
+    Stage { sql: Sql::of(world).await, pg, hands, url, client, _stop: stop.drop_guard() }
 }
 
 impl Stage {

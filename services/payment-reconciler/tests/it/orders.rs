@@ -80,6 +80,13 @@ impl Sql {
         self.0.execute(statement, params).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"))
     }
 
+    /// Moves the payment line's clock on, for all replicas at once.
+    pub async fn time_passes(&self, ms: i64) {
+        let moves = "INSERT INTO payment_clock (offset_ms) VALUES ($1) \
+            ON CONFLICT (only_row) DO UPDATE SET offset_ms = payment_clock.offset_ms + $1";
+        self.execute(moves, &[&ms]).await;
+    }
+
     /// Puts an order into the tables as an order service would that does not use Kafka.
     pub async fn place(&self, order: &OrderPlaced) {
         let (id, currency) = (order.order.as_str(), order.amount.currency.as_str());

@@ -1,0 +1,155 @@
+//! Refunds that need a person: too many at once, and those of virtual accounts.
+
+use payment_providers::ProviderKind;
+use pg_simulator::{Answer, Script};
+use serde_json::json;
+
+use crate::{
+    http::{Stage as Operators, stage_on},
+    refund_stage::{AMOUNT, HOUR, KINDS, MINUTE, SECOND, Stage, reference},
+};
+
+impl Stage {
+    async fn release(&self, operators: &Operators, payment: &str) {
+        let id = self.of_payment(payment, "r.refund_id").await;
+        let released = operators.post(&format!("/v1/admin/refunds/{id}/release"), json!({"reason": "it was meant so"})).await;
+        assert_eq!(released.status, 200, "{payment}: {}", released.text);
+    }
+
+    async fn held(&self) -> Vec<String> {
+        let held = "SELECT string_agg(payment_id, ' ' ORDER BY payment_id) FROM refund WHERE held AND state <> 'CONFIRMED'";
+        self.sql.text(held).await.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn given_back(&self) -> i64 {
+        let ledger = self.simulator.ledger();
+        ledger.iter().filter(|entry| entry.kind == pg_simulator::EntryKind::Refund).map(|entry| entry.amount).sum()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_product_table_does_not_refund_everybody() {
+    let stage = Stage::new("emptied", ProviderKind::Generic).await;
+    for number in 10..40 {
+        stage.place(&format!("o{number}"), Script::paid()).await;
+    }
+    stage.sql.run("DELETE FROM product").await;
+    let report = stage.run_after(11 * MINUTE).await;
+    assert_eq!((report.found, report.failures()), (30, 30), "{report:?}");
+    let held = stage.held().await;
+    assert_eq!(held.len(), 10, "twenty may go by themselves");
+    let alerts = "SELECT count(*) FROM outbox WHERE event_type LIKE '%NeedsAttention' AND payload::text LIKE '%refund_held%'";
+    assert_eq!(stage.sql.number(alerts).await, 10, "each of the rest is told of");
+    stage.run_for(6 * HOUR, 20 * MINUTE).await;
+    assert_eq!(stage.held().await, held, "time lets none of them go");
+    assert_eq!(stage.given_back(), 20 * AMOUNT);
+    for payment in &held {
+        assert_eq!((stage.attention(payment).await.as_str(), stage.refund_calls(payment)), ("refund_held", 0), "{payment}");
+    }
+    // The ten minutes are over: one more goes by itself again.
+    stage.place("later", Script::paid()).await;
+    stage.run_for(HOUR, 20 * MINUTE).await;
+    assert_eq!(stage.states("later").await, "FAILED REFUNDED");
+
+    // One is given back at the gateway's dashboard, one is released, then all.
+    let operators = stage_on(&stage.world).await;
+    stage.simulator.refund_at_dashboard(&reference(&held[0]), None).unwrap();
+    stage.release(&operators, &held[1]).await;
+    stage.run_for(2 * HOUR, 20 * MINUTE).await;
+    assert_eq!(stage.held().await, held[2..]);
+    assert_eq!(stage.given_back(), 23 * AMOUNT);
+    assert_eq!(stage.refund_calls(&held[0]), 0);
+    for payment in &held[2..] {
+        stage.release(&operators, payment).await;
+    }
+    stage.becomes_quiet().await;
+    assert_eq!(stage.given_back(), 31 * AMOUNT);
+    assert_eq!(stage.sql.number("SELECT count(*) FROM payment WHERE attention").await, 0);
+    stage.money().holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bound_of_automatic_refunds_holds_through_each_adapter() {
+    for kind in KINDS {
+        let mut own = crate::refund_stage::patient();
+        own.refunds.automatic_max = 2;
+        let stage = Stage::with("bound", kind, own).await;
+        for number in 10..15 {
+            stage.place_of(&format!("o{number}"), "nothing", vec![Script::paid()]).await;
+        }
+        stage.run_after(11 * MINUTE).await;
+        assert_eq!(stage.held().await.len(), 3, "{kind:?}");
+        let operators = stage_on(&stage.world).await;
+        for payment in stage.held().await {
+            stage.release(&operators, &payment).await;
+        }
+        stage.becomes_quiet().await;
+        stage.money().holds().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_virtual_accounts_refund_is_made_by_a_person() {
+    // Stripe has no virtual accounts that the payment line would know.
+    for kind in [ProviderKind::Generic, ProviderKind::Toss] {
+        let stage = Stage::new("deposit", kind).await;
+        stage.place("kept", Script::deposit()).await;
+        stage.place_of("back", "nothing", vec![Script::deposit()]).await;
+        stage.run_for(2 * HOUR, 10 * MINUTE).await;
+        assert_eq!(stage.states("back").await, "PENDING PENDING", "{kind:?}: a deposit may take its time");
+        for id in ["kept", "back"] {
+            stage.simulator.pay(&reference(&format!("p-{id}"))).unwrap();
+        }
+        stage.run_for(8 * HOUR, HOUR).await;
+        assert_eq!(stage.states("kept").await, "COMPLETED SUCCESS", "{kind:?}");
+        assert_eq!(stage.states("back").await, "PENDING REFUNDING", "{kind:?}: not failed while the money is kept");
+        let seen = (stage.of_payment("p-back", "r.state").await, stage.attention("p-back").await);
+        assert_eq!(seen, ("MANUAL".to_owned(), "refund_needs_payer".to_owned()), "{kind:?}");
+
+        // An operator who releases it anyway does not make the gateway accept it.
+        let operators = stage_on(&stage.world).await;
+        stage.release(&operators, "p-back").await;
+        stage.run_for(HOUR, 10 * MINUTE).await;
+        assert_eq!(stage.refund_calls("p-back"), 0, "{kind:?}: it would be refused");
+        assert_eq!(stage.attention("p-back").await, "refund_needs_payer", "{kind:?}");
+
+        stage.simulator.refund_at_dashboard(&reference("p-back"), None).unwrap();
+        stage.becomes_quiet().await;
+        assert_eq!(
+            (stage.states("back").await.as_str(), stage.attention("p-back").await.as_str()),
+            ("FAILED REFUNDED", ""),
+            "{kind:?}"
+        );
+        stage.money().holds().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_and_goes_at_the_gateway_is_not_given_back_again() {
+    for kind in KINDS {
+        let stage = Stage::new("dashboard", kind).await;
+        // Before anybody asked; a part of it; and all of what a person saw late.
+        stage.place("before", Script::paid()).await;
+        stage.simulator.refund_at_dashboard("ref_p_before", None).unwrap();
+        stage.place_of("part", "nothing", vec![Script::paid()]).await;
+        stage.simulator.refund_at_dashboard("ref_p_part", Some(5_000)).unwrap();
+        stage.place("late", Script::default().then(Answer::Closed)).await;
+        stage.run_for(HOUR, 10 * MINUTE + SECOND).await;
+        assert_eq!(stage.states("before").await, "FAILED REFUNDED", "{kind:?}");
+        assert_eq!(
+            (stage.states("part").await.as_str(), stage.attention("p-part").await.as_str()),
+            ("PENDING PENDING", "manual_status"),
+            "{kind:?}"
+        );
+        stage.simulator.pay("ref_p_late").unwrap();
+        stage.simulator.refund_at_dashboard("ref_p_late", None).unwrap();
+        stage.simulator.refund_at_dashboard("ref_p_part", None).unwrap();
+        stage.becomes_quiet().await;
+        stage.run_for(24 * HOUR, 4 * HOUR).await;
+        for id in ["before", "part", "late"] {
+            assert_eq!(stage.states(id).await, "FAILED REFUNDED", "{kind:?} {id}");
+            assert_eq!(stage.refund_calls(&format!("p-{id}")), 0, "{kind:?} {id}");
+        }
+        stage.money().holds().await;
+    }
+}
