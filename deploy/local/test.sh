@@ -27,8 +27,8 @@ cargo deny --log-level error check bans licenses sources
 step 'clippy'
 cargo clippy --workspace --all-targets --quiet -- -D warnings
 
-failpoints=(-p coupon-gateway -p issue-consumer -p reconciler
-  --features coupon-gateway/failpoints,issue-consumer/failpoints,reconciler/failpoints)
+failpoints=(-p coupon-gateway -p issue-consumer -p reconciler -p payment-reconciler
+  --features coupon-gateway/failpoints,issue-consumer/failpoints,reconciler/failpoints,payment-reconciler/failpoints)
 step 'clippy, with failpoints'
 cargo clippy "${failpoints[@]}" --all-targets --quiet -- -D warnings
 

@@ -7,6 +7,8 @@ pub mod callbacks;
 pub mod config;
 pub mod edges;
 pub mod error;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 pub mod http;
 pub mod intake;
 pub mod line;

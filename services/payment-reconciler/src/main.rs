@@ -16,6 +16,8 @@ fn main() -> anyhow::Result<()> {
     let settings: Settings = settings::load_or_exit(PREFIX);
     service_kit::install_crypto_provider();
     let telemetry = telemetry::init("payment-reconciler", &settings.telemetry)?;
+    #[cfg(feature = "failpoints")]
+    service_kit::failpoint::install(payment_reconciler::failpoints::STEPS)?;
     tracing::info!(settings = %settings::Dump(&settings), "starting");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     let ended = runtime.block_on(async {

@@ -32,7 +32,8 @@ impl Line {
     /// Asks what became of a payment, or ends it. No transaction is open meanwhile.
     ///
     /// # Errors
-    /// [`LineError::Provider`] after the last try, [`LineError::Stopped`] when the process ends, [`LineError::UnknownProvider`].
+    /// [`LineError::Provider`] after the last try, [`LineError::Stopped`] when the process ends, [`LineError::LeaseLost`] when the claim is
+    /// over, [`LineError::UnknownProvider`].
     pub async fn ask(&self, claimed: &Claimed, question: Question, stop: &CancellationToken) -> Result<PgAnswer, LineError> {
         let gateway = self.gateway(&claimed.provider)?;
         let asking = &self.settings.asking;
@@ -43,7 +44,7 @@ impl Line {
             .with_jitter();
         let tries = (|| self.one_try(gateway, claimed, question))
             .retry(delays)
-            .when(|error| matches!(error, ProviderError::Unavailable(_)))
+            .when(|error| matches!(error, LineError::Provider(ProviderError::Unavailable(_))))
             .notify(|error, wait| {
                 tracing::info!(paymentId = %claimed.payment, %error, wait_ms = wait.as_secs_f64() * 1_000.0, "asking again");
             });
@@ -58,15 +59,20 @@ impl Line {
                 self.note_well(&claimed.provider, gateway).await?;
                 Ok(answer)
             }
-            Err(error) => {
+            Err(LineError::Provider(error)) => {
                 self.note_unwell(&claimed.provider, gateway, &error).await?;
                 Err(error.into())
             }
+            Err(error) => Err(error),
         }
     }
 
-    async fn one_try(&self, gateway: &Gateway, claimed: &Claimed, question: Question) -> Result<PgAnswer, ProviderError> {
+    async fn one_try(&self, gateway: &Gateway, claimed: &Claimed, question: Question) -> Result<PgAnswer, LineError> {
         gateway.admitted().await;
+        // This process may have stood still: then somebody else is asking by now.
+        if claimed.is_over() {
+            return Err(LineError::LeaseLost);
+        }
         let limit = Duration::from_millis(self.settings.asking.try_timeout_ms);
         let began = Instant::now();
         let call = async {
@@ -90,17 +96,20 @@ impl Line {
             orderId = %claimed.order, paymentId = %claimed.payment, provider = %claimed.provider, question = question.as_str(),
             outcome, seconds = took.as_secs_f64(), "asked the payment gateway"
         );
-        said
+        Ok(said?)
     }
 
     /// Sends a refund that is marked as being sent. One try: what became of it is asked before the next one. It is not broken off
-    /// when the process ends, only by its time-out.
+    /// when the process ends, only by its time-out. It is not begun when the claim is over: somebody else asks what became of it.
     ///
     /// # Errors
     /// What the gateway says.
     pub async fn send_refund(&self, claimed: &Claimed, order: &RefundOrder) -> Result<PgRefund, ProviderError> {
         let gateway = self.gateway(&claimed.provider).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
         gateway.admitted().await;
+        if claimed.is_over() {
+            return Err(ProviderError::Unavailable("not sent: the claim is over".to_owned()));
+        }
         let limit = Duration::from_millis(self.settings.asking.try_timeout_ms);
         let said = tokio::time::timeout(limit, gateway.provider.refund(order)).await;
         let said = said.unwrap_or_else(|_| Err(ProviderError::Unavailable(format!("not within {} ms", limit.as_millis()))));

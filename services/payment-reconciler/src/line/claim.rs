@@ -1,5 +1,7 @@
 //! Claims: a payment is taken for one replica by a lease with a fencing token, for as long as it is asked about and settled.
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
 use domain::payment::{OrderId, PaymentId, PaymentState, PgReference, ProviderName};
 use tokio_postgres::Row;
@@ -28,15 +30,29 @@ pub struct Claimed {
     pub failed_checks: u32,
     /// When the run began that claimed it. What the run does is due again later than that, whatever the clock does meanwhile.
     pub run_began_at: DateTime<Utc>,
+    /// Until when nobody else can have taken it, by this process' own clock, which goes on while the process is stopped. Nothing is asked of
+    /// the gateway after it.
+    pub held_until: Instant,
 }
 
-/// Takes what is hinted at first, then what is due, then what has become stale; only what nobody holds. `next_check_at` moves to the lease's
-/// end, so that a claim of a replica that died is due again by itself. A lease that ends in a future which no lease can reach was written
-/// before the clock stepped back: it does not count. Nothing is taken of a gateway that pauses or whose breaker is open, unless to try it.
+impl Claimed {
+    /// Whether somebody else may have it by now.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.held_until
+    }
+}
+
+/// Takes what is hinted at first, then what is due, then what has become stale; only what nobody holds, and what was so when the run began:
+/// a run ends, however many hints come. `next_check_at` moves to the lease's end, so that a claim of a replica that died is due again by
+/// itself. A lease that ends in a future which no lease can reach was written before the clock stepped back: it does not count, and a hint
+/// of the future counts as an old one. Nothing is taken of a gateway that pauses or whose breaker is open, unless to try it; a pause that is longer than any comes from before a
+/// step back, too.
 const CLAIM: &str = "WITH gate AS (SELECT $7 OR NOT EXISTS (SELECT FROM provider_state s WHERE s.provider = $1 \
-        AND (s.breaker <> 'closed' OR s.paused_until > payment_now())) AS open), \
+        AND (s.breaker <> 'closed' OR (s.paused_until > payment_now() \
+            AND s.paused_until <= payment_now() + 2 * $9::bigint * interval '1 millisecond'))) AS open), \
     hinted AS ( \
-        SELECT payment_id FROM payment WHERE provider = $1 AND hinted_at IS NOT NULL AND state <> 'SUCCESS' \
+        SELECT payment_id FROM payment WHERE provider = $1 AND (hinted_at <= $3::timestamptz OR hinted_at > payment_now()) AND state <> 'SUCCESS' \
         AND (lease_until IS NULL OR lease_until <= payment_now() OR lease_until > payment_now() + 2 * $6::bigint * interval '1 millisecond') \
         AND (SELECT open FROM gate) ORDER BY hinted_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED), \
     due AS ( \
@@ -56,7 +72,8 @@ const CLAIM: &str = "WITH gate AS (SELECT $7 OR NOT EXISTS (SELECT FROM provider
 /// One payment, due or not, as an operator wants it.
 const CLAIM_ONE: &str = "UPDATE payment p SET holder = $2, fence = p.fence + 1, lease_until = payment_now() + $3::bigint * interval '1 millisecond', \
         next_check_at = payment_now() + $3::bigint * interval '1 millisecond' \
-    WHERE p.payment_id = $1 AND p.state <> 'SUCCESS' AND (p.lease_until IS NULL OR p.lease_until <= payment_now()) \
+    WHERE p.payment_id = $1 AND p.state <> 'SUCCESS' \
+    AND (p.lease_until IS NULL OR p.lease_until <= payment_now() OR p.lease_until > payment_now() + 2 * $3::bigint * interval '1 millisecond') \
     RETURNING p.payment_id, p.order_id, p.provider, p.reference, p.state, p.fence, p.hinted_at, p.failed_checks";
 
 const GIVE_BACK: &str = "UPDATE payment SET holder = NULL, lease_until = NULL, next_check_at = payment_now() WHERE payment_id = $1 AND fence = $2 AND holder = $3";
@@ -89,7 +106,7 @@ impl Line {
         Ok(session.row(sql, &[&at, &self.settings.run.stale_after_ms]).await?.try_get(0)?)
     }
 
-    /// Claims up to `slots` payments of a gateway that were due when the run began, and any that are hinted at. `probing`: to try a gateway
+    /// Claims up to `slots` payments of a gateway that were due or hinted at when the run began. `probing`: to try a gateway
     /// whose breaker is open.
     ///
     /// # Errors
@@ -102,6 +119,7 @@ impl Line {
         run_began_at: DateTime<Utc>,
         probing: bool,
     ) -> Result<Vec<Claimed>, LineError> {
+        let held_until = self.held_from_now();
         let session = pg::session(&self.pool).await?;
         let slots = i64::try_from(slots).unwrap_or(i64::MAX);
         let run = &self.settings.run;
@@ -118,10 +136,11 @@ impl Line {
                     &run.lease_ms,
                     &probing,
                     &with_fresh,
+                    &self.settings.breaker.pause_ms_max,
                 ],
             )
             .await?;
-        rows.iter().map(|row| claimed(row, run_began_at)).collect()
+        rows.iter().map(|row| claimed(row, run_began_at, held_until)).collect()
     }
 
     /// Claims one payment, due or not; none if somebody holds it, or if it is a success, which nobody asks about.
@@ -130,9 +149,15 @@ impl Line {
     /// PostgreSQL.
     pub async fn claim_one(&self, payment: &PaymentId) -> Result<Option<Claimed>, LineError> {
         let began = self.now().await?;
+        let held_until = self.held_from_now();
         let session = pg::session(&self.pool).await?;
         let rows = session.rows(CLAIM_ONE, &[&payment.as_str(), &self.holder, &self.settings.run.lease_ms]).await?;
-        rows.first().map(|row| claimed(row, began)).transpose()
+        rows.first().map(|row| claimed(row, began, held_until)).transpose()
+    }
+
+    /// The end of a lease that is written behind this moment, at the earliest.
+    pub(super) fn held_from_now(&self) -> Instant {
+        Instant::now() + Duration::from_millis(u64::try_from(self.settings.run.lease_ms).unwrap_or(0))
     }
 
     /// Gives a claim back; somebody else may take it at once.
@@ -172,7 +197,7 @@ impl Line {
     }
 }
 
-fn claimed(row: &Row, run_began_at: DateTime<Utc>) -> Result<Claimed, LineError> {
+fn claimed(row: &Row, run_began_at: DateTime<Utc>, held_until: Instant) -> Result<Claimed, LineError> {
     Ok(Claimed {
         payment: parsed(row, "payment_id")?,
         order: parsed(row, "order_id")?,
@@ -183,5 +208,6 @@ fn claimed(row: &Row, run_began_at: DateTime<Utc>) -> Result<Claimed, LineError>
         hinted_at: row.try_get("hinted_at")?,
         failed_checks: u32::try_from(row.try_get::<_, i32>("failed_checks")?).unwrap_or(0),
         run_began_at,
+        held_until,
     })
 }

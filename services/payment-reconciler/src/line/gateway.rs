@@ -3,7 +3,7 @@
 use std::{
     num::NonZeroU32,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -11,6 +11,7 @@ use std::{
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use payment_providers::port::PaymentProvider;
+use tokio::sync::Notify;
 
 use crate::config::AskSettings;
 
@@ -23,14 +24,28 @@ pub struct Gateway {
     pub provider: Arc<dyn PaymentProvider>,
     rate: DefaultDirectRateLimiter,
     limit: Mutex<Adaptive>,
+    freed: Notify,
     /// Whether its shared state was other than well when it was last looked at.
     pub(super) troubled: AtomicBool,
     pub(super) told_well_at: Mutex<Option<Instant>>,
 }
 
+/// The right to look after one payment of a gateway. All runs and looks of a replica share them, so that the limit holds for all together.
+pub(super) struct Slot(Arc<Gateway>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut limit = self.0.limit();
+        limit.busy = limit.busy.saturating_sub(1);
+        drop(limit);
+        self.0.freed.notify_one();
+    }
+}
+
 /// Additive increase, multiplicative decrease, under a hard limit.
 struct Adaptive {
     enabled: bool,
+    busy: usize,
     limit: f64,
     hard: f64,
     slow: Duration,
@@ -45,6 +60,7 @@ impl Gateway {
         let hard = f64::from(settings.concurrency_max);
         let limit = Adaptive {
             enabled: settings.adaptive,
+            busy: 0,
             limit: hard,
             hard,
             slow: Duration::from_millis(settings.slow_ms),
@@ -54,6 +70,7 @@ impl Gateway {
             provider,
             rate: RateLimiter::direct(Quota::per_second(per_second)),
             limit: Mutex::new(limit),
+            freed: Notify::new(),
             troubled: AtomicBool::new(true),
             told_well_at: Mutex::new(None),
         }
@@ -67,12 +84,30 @@ impl Gateway {
     /// How many asks there may be at the same time now.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.limit.lock().unwrap_or_else(PoisonError::into_inner).slots()
+        self.limit().slots()
+    }
+
+    /// Takes all slots that are free now. A slot is free again when it is dropped; whoever takes none waits for [`Self::freed`].
+    #[must_use]
+    pub(super) fn take_free(self: &Arc<Self>) -> Vec<Slot> {
+        let mut limit = self.limit();
+        let free = limit.slots().saturating_sub(limit.busy);
+        limit.busy = limit.busy.saturating_add(free);
+        (0..free).map(|_| Slot(Arc::clone(self))).collect()
+    }
+
+    /// Waits until a slot may be free. Whoever waits longest is told first.
+    pub(super) async fn freed(&self) {
+        self.freed.notified().await;
+    }
+
+    fn limit(&self) -> MutexGuard<'_, Adaptive> {
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Learns from an ask: how long it took, and whether it was answered.
     pub fn observe(&self, took: Duration, answered: bool) {
-        self.limit.lock().unwrap_or_else(PoisonError::into_inner).observe(took, answered, Instant::now());
+        self.limit().observe(took, answered, Instant::now());
     }
 
     /// Whether the shared state has to be looked at before it is taken for well.
@@ -106,7 +141,7 @@ mod tests {
     use super::*;
 
     fn adaptive(enabled: bool) -> Adaptive {
-        Adaptive { enabled, limit: 10.0, hard: 10.0, slow: Duration::from_millis(100), decreased_at: None }
+        Adaptive { enabled, busy: 0, limit: 10.0, hard: 10.0, slow: Duration::from_millis(100), decreased_at: None }
     }
 
     #[test]

@@ -36,14 +36,22 @@ const OUTAGE_BEGINS: &str = "INSERT INTO provider_outage (provider, began_at) SE
 
 const PAUSE: &str = "INSERT INTO provider_state AS s (provider, paused_until, pause_reason) \
     VALUES ($1, payment_now() + $2::bigint * interval '1 millisecond', $3) \
-    ON CONFLICT (provider) DO UPDATE SET paused_until = greatest(s.paused_until, EXCLUDED.paused_until), pause_reason = EXCLUDED.pause_reason, \
+    ON CONFLICT (provider) DO UPDATE SET paused_until = CASE \
+        WHEN s.paused_until > payment_now() + 2 * $4::bigint * interval '1 millisecond' THEN EXCLUDED.paused_until \
+        ELSE greatest(s.paused_until, EXCLUDED.paused_until) END, pause_reason = EXCLUDED.pause_reason, \
     updated_at = payment_now()";
 
-/// One replica at a time may try a gateway whose breaker is open; if it does not come back with a result, another one may later.
+/// One replica at a time may try a gateway whose breaker is open; if it does not come back with a result, another one may later. A time that
+/// no setting reaches was written before the clock stepped back: it does not count.
 const PROBE: &str = "UPDATE provider_state SET breaker = 'half_open', breaker_until = payment_now() + $2::bigint * interval '1 millisecond', \
     updated_at = payment_now() \
-    WHERE provider = $1 AND breaker <> 'closed' AND coalesce(breaker_until <= payment_now(), true) \
-    AND coalesce(paused_until <= payment_now(), true)";
+    WHERE provider = $1 AND breaker <> 'closed' \
+    AND coalesce(breaker_until <= payment_now() OR breaker_until > payment_now() + 2 * greatest($2, $3::bigint) * interval '1 millisecond', true) \
+    AND coalesce(paused_until <= payment_now() OR paused_until > payment_now() + 2 * $4::bigint * interval '1 millisecond', true)";
+
+/// There was nothing to try it with: the next payment that is due does.
+const NOT_PROBED: &str = "UPDATE provider_state SET breaker = 'open', breaker_until = payment_now(), updated_at = payment_now() \
+    WHERE provider = $1 AND breaker = 'half_open'";
 
 impl Line {
     /// The gateway answered.
@@ -74,7 +82,7 @@ impl Line {
             ProviderError::Throttled { retry_after } => {
                 let wait = retry_after.map_or(breaker.pause_ms, |wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
                 let wait = wait.clamp(0, breaker.pause_ms_max);
-                session.run(PAUSE, &[&name.as_str(), &wait, &"the gateway says too many calls"]).await?;
+                session.run(PAUSE, &[&name.as_str(), &wait, &"the gateway says too many calls", &breaker.pause_ms_max]).await?;
                 metrics::counter!("trueup_payment_provider_pauses_total", "provider" => name.to_string()).increment(1);
                 tracing::warn!(provider = %name, wait_ms = wait, "too many calls: the provider pauses");
             }
@@ -94,6 +102,15 @@ impl Line {
     /// Whether this replica may try a gateway whose breaker is open, with one ask.
     pub(super) async fn may_probe(&self, name: &ProviderName) -> Result<bool, LineError> {
         let session = pg::session(&self.pool).await?;
-        Ok(session.run(PROBE, &[&name.as_str(), &self.settings.run.lease_ms]).await? == 1)
+        let (run, breaker) = (&self.settings.run, &self.settings.breaker);
+        let params: pg::Params<'_> = &[&name.as_str(), &run.lease_ms, &breaker.open_ms, &breaker.pause_ms_max];
+        Ok(session.run(PROBE, params).await? == 1)
+    }
+
+    /// This replica has nothing to try it with.
+    pub(super) async fn not_probed(&self, name: &ProviderName) -> Result<(), LineError> {
+        let session = pg::session(&self.pool).await?;
+        session.run(NOT_PROBED, &[&name.as_str()]).await?;
+        Ok(())
     }
 }

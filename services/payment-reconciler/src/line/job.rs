@@ -55,7 +55,8 @@ impl Line {
                 let answer: PgAnswer = self.ask(claimed, Question::Close, stop).await?;
                 Ok(Box::pin(self.settle(claimed, &answer, Mode::Closed)).await?.outcome)
             }
-            Next::Send(order) => {
+            Next::Send { order, held_until } => {
+                let claimed = &Claimed { held_until, ..claimed.clone() };
                 service_kit::failpoint!("payment.refund.sending");
                 let said = self.send_refund(claimed, &order).await;
                 service_kit::failpoint!("payment.refund.sent");

@@ -115,7 +115,10 @@ impl Line {
             self.write_book(session, locked, pg, super::ACTOR_REFUND_DRIVER).await?;
         }
         match refunding::next_step(refund, answer, *age_ms, *sent_ms, policy) {
-            Step::Confirm => self.confirm(session, claimed, locked, answer, refund).await,
+            Step::Confirm => {
+                service_kit::failpoint!("payment.refund.confirming");
+                self.confirm(session, claimed, locked, answer, refund).await
+            }
             Step::Send(amount) => self.mark_sending(session, claimed, locked, answer, refund, amount).await,
             Step::SendAnew(amount) => {
                 session.run(ANEW, &[&refund.id.as_str(), &amount.amount]).await?;
@@ -144,6 +147,7 @@ impl Line {
         refund: &Refund,
         amount: Money,
     ) -> Result<Applied, LineError> {
+        let held_until = self.held_from_now();
         session.run(SENDING, &[&refund.id.as_str(), &amount.amount]).await?;
         let write = PaymentWrite { attention: kept(locked), keep_lease: true, ..PaymentWrite::to(PaymentState::Refunding) };
         self.write_payment(session, claimed, locked, Some(answer), &write).await?;
@@ -155,7 +159,7 @@ impl Line {
             key: refund.key(),
             reason: refund.reason.as_str().to_owned(),
         };
-        Ok(Applied { outcome: Outcome::RefundDriven, next: Next::Send(order) })
+        Ok(Applied { outcome: Outcome::RefundDriven, next: Next::Send { order, held_until } })
     }
 
     async fn refund_waits(

@@ -9,12 +9,12 @@ use std::{
 use chrono::{DateTime, Utc};
 use domain::payment::ProviderName;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Line, claim::Claimed, outcome::Outcome, settle::is_order_failure};
+use super::{Line, claim::Claimed, gateway::Slot, outcome::Outcome, settle::is_order_failure};
 use crate::{error::LineError, pg};
 
-/// How often a run that has nothing left to claim, but is still asking, looks for hints.
+/// How often a run that waits for a slot looks whether there is one, if nobody tells it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a run takes.
@@ -22,7 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub enum Scope {
     /// Stale orders, and whatever else is due.
     Run,
-    /// What is due or hinted at, between two runs.
+    /// What is due or hinted at.
     Due,
 }
 
@@ -77,11 +77,14 @@ const fn is_failure(outcome: Outcome) -> bool {
     }
 }
 
+/// How often each outcome came out, if nothing kept the work from being claimed.
+pub(super) type Drained = Result<HashMap<Outcome, i64>, LineError>;
+
 const REPORT: &str = "INSERT INTO payment_run (holder, started_at, finished_at, found, asked, settled, failed, waiting, refunded, attention, \
     errors, duration_ms, interrupted) VALUES ($1, $2, payment_now(), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
 impl Line {
-    /// One run. It never overlaps another one of this replica, because its caller awaits it; other replicas share its work by their claims.
+    /// One run: what was due when it began. Whoever else works meanwhile, in this replica or another one, shares its work by claims.
     ///
     /// # Errors
     /// PostgreSQL cannot say what is due, or take the report. What is claimed then is due again when its lease ends.
@@ -96,7 +99,7 @@ impl Line {
         let mut providers = JoinSet::new();
         for name in self.gateways.keys() {
             let (line, stop, name) = (Arc::clone(self), stop.clone(), name.clone());
-            providers.spawn(async move { line.drain(&name, scope, began_at, &stop).await });
+            providers.spawn(async move { line.drain(&name, scope, began_at, &stop, None).await });
         }
         let mut failed = None;
         while let Some(drained) = providers.join_next().await {
@@ -124,34 +127,49 @@ impl Line {
         failed.map_or(Ok(report), Err)
     }
 
-    /// Works off one gateway: claims for free slots only, without a barrier, until nothing is due.
-    async fn drain(
+    /// Works off what was due of one gateway at `began_at`: claims for free slots only, without a barrier, until nothing is left. Several of
+    /// these may work on a gateway at the same time; they share its slots. `claiming` is dropped when there is nothing left to claim and only
+    /// answers are waited for.
+    pub(super) async fn drain(
         self: &Arc<Self>,
         name: &ProviderName,
         scope: Scope,
         began_at: DateTime<Utc>,
         stop: &CancellationToken,
-    ) -> Result<HashMap<Outcome, i64>, LineError> {
+        mut claiming: Option<DropGuard>,
+    ) -> Drained {
         let gateway = Arc::clone(self.gateway(name)?);
         let mut report = Report::default();
         let mut jobs: JoinSet<Outcome> = JoinSet::new();
-        let mut empty_at: Option<Instant> = None;
         let mut failed = None;
+        let mut is_more = true;
         loop {
-            let free = gateway.slots().saturating_sub(jobs.len());
-            let may_look = empty_at.is_none_or(|at| at.elapsed() >= LOOK_AGAIN);
-            if free > 0 && may_look && failed.is_none() && !stop.is_cancelled() {
-                match self.next_claims(name, scope, free, began_at, jobs.is_empty()).await {
+            is_more = is_more && !stop.is_cancelled();
+            let slots = if is_more { gateway.take_free() } else { Vec::new() };
+            if !slots.is_empty() {
+                match self.next_claims(name, scope, slots.len(), began_at, jobs.is_empty()).await {
                     Ok(claims) => {
-                        empty_at = claims.is_empty().then(Instant::now);
-                        claims.into_iter().for_each(|claimed| self.spawn(&mut jobs, claimed, stop));
+                        is_more = !claims.is_empty();
+                        claims.into_iter().zip(slots).for_each(|(claimed, slot)| self.spawn(&mut jobs, claimed, slot, stop));
                     }
-                    Err(error) => failed = Some(error),
+                    Err(error) => {
+                        is_more = false;
+                        failed = Some(error);
+                    }
                 }
             }
-            let Some(ended) = jobs.join_next().await else { break };
-            // A job that panicked keeps its lease; it is due again when that ends.
-            report.add(ended.unwrap_or(Outcome::Error));
+            if !is_more {
+                drop(claiming.take());
+                if jobs.is_empty() {
+                    break;
+                }
+            }
+            tokio::select! {
+                // A job that panicked keeps its lease; it is due again when that ends.
+                Some(ended) = jobs.join_next() => report.add(ended.unwrap_or(Outcome::Error)),
+                () = gateway.freed(), if is_more => {}
+                () = tokio::time::sleep(LOOK_AGAIN), if is_more => {}
+            }
         }
         failed.map_or(Ok(report.outcomes), Err)
     }
@@ -167,14 +185,22 @@ impl Line {
         let claims = self.claim(name, scope, free, began_at, false).await?;
         // Nothing at all may mean that the breaker is open; then one payment tries the gateway.
         if claims.is_empty() && idle && self.may_probe(name).await? {
-            return self.claim(name, scope, 1, began_at, true).await;
+            let probe = self.claim(name, scope, 1, began_at, true).await?;
+            if probe.is_empty() {
+                self.not_probed(name).await?;
+            }
+            return Ok(probe);
         }
         Ok(claims)
     }
 
-    fn spawn(self: &Arc<Self>, jobs: &mut JoinSet<Outcome>, claimed: Claimed, stop: &CancellationToken) {
+    fn spawn(self: &Arc<Self>, jobs: &mut JoinSet<Outcome>, claimed: Claimed, slot: Slot, stop: &CancellationToken) {
         let (line, stop) = (Arc::clone(self), stop.clone());
-        jobs.spawn(async move { line.look_after(&claimed, &stop).await });
+        jobs.spawn(async move {
+            let outcome = line.look_after(&claimed, &stop).await;
+            drop(slot);
+            outcome
+        });
     }
 
     async fn write_report(&self, report: &Report, began_at: DateTime<Utc>) -> Result<(), LineError> {

@@ -1,33 +1,73 @@
-//! When runs are made: stale orders every minute, and between two such runs whatever is due or hinted at.
+//! When runs are made: stale orders every minute, one run behind the other; and beside them, gateway by gateway, whatever is due or hinted at.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
+use domain::payment::ProviderName;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Line, run::Scope};
+use super::{
+    Line,
+    run::{Drained, Scope},
+};
 
 impl Line {
-    /// Makes runs, one after the other, until `stop`. A failed one is logged, and the next comes at its time.
+    /// Makes runs and looks until `stop`, and waits for what is under way then.
     pub async fn repeat(self: Arc<Self>, stop: CancellationToken) {
+        let mut looks = JoinSet::new();
+        for name in self.gateways.keys() {
+            looks.spawn(Arc::clone(&self).repeat_looks(name.clone(), stop.clone()));
+        }
+        self.repeat_runs(&stop).await;
+        looks.join_all().await;
+    }
+
+    /// Runs never overlap. A failed one is logged, and the next comes at its time.
+    async fn repeat_runs(self: &Arc<Self>, stop: &CancellationToken) {
         let interval = Duration::from_millis(self.settings.run.interval_ms);
-        let due_interval = Duration::from_millis(self.settings.run.due_interval_ms);
-        let mut next_run = Instant::now();
         while !stop.is_cancelled() {
-            let scope = if Instant::now() >= next_run { Scope::Run } else { Scope::Due };
-            if let Err(error) = self.run_once(scope, &stop).await {
+            if let Err(error) = self.run_once(Scope::Run, stop).await {
                 tracing::error!(%error, "Reconciliation: the run failed; the next one comes at its time");
             }
-            if scope == Scope::Run {
-                next_run = Instant::now() + interval;
-            }
-            let pause = due_interval.min(next_run.saturating_duration_since(Instant::now()));
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(pause) => {}
+            pause(interval, stop).await;
+        }
+    }
+
+    /// Looks for what is due or hinted at of one gateway. The next look begins although answers of the ones before are still waited for: a slow
+    /// payment delays only itself. Each of them has a payment in a slot, so that there are never more looks than slots, and one that claims.
+    async fn repeat_looks(self: Arc<Self>, name: ProviderName, stop: CancellationToken) {
+        let interval = Duration::from_millis(self.settings.run.due_interval_ms);
+        let mut looks = JoinSet::new();
+        while !stop.is_cancelled() {
+            let claimed = CancellationToken::new();
+            let (line, name, stop_look, claiming) = (Arc::clone(&self), name.clone(), stop.clone(), claimed.clone().drop_guard());
+            looks.spawn(async move {
+                let began_at = line.now().await?;
+                line.drain(&name, Scope::Due, began_at, &stop_look, Some(claiming)).await
+            });
+            claimed.cancelled().await;
+            pause(interval, &stop).await;
+            while let Some(look) = looks.try_join_next() {
+                log_failed(look);
             }
         }
+        while let Some(look) = looks.join_next().await {
+            log_failed(look);
+        }
+    }
+}
+
+fn log_failed(look: Result<Drained, tokio::task::JoinError>) {
+    match look {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::error!(%error, "what is due could not be looked after; the next look comes at its time"),
+        Err(error) => tracing::error!(%error, "a look for what is due ended in its middle"),
+    }
+}
+
+async fn pause(time: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(time) => {}
     }
 }

@@ -1,5 +1,7 @@
 //! One transaction for one payment: lock the order, look again, apply the verdict.
 
+use std::time::Instant;
+
 use domain::payment::{
     Attention, Case, Judgement, OrderState, PaymentState, PgAnswer, ProductId, RefundReason, Stock, Verdict, judge,
 };
@@ -31,8 +33,13 @@ pub struct Applied {
 pub enum Next {
     /// Nothing; the claim is given back.
     Done,
-    /// The refund is marked as being sent: send it. The claim is kept.
-    Send(RefundOrder),
+    /// The refund is marked as being sent: send it. The claim is kept and renewed.
+    Send {
+        /// The refund.
+        order: RefundOrder,
+        /// Until when the claim lasts, by this process' own clock.
+        held_until: Instant,
+    },
     /// End the payment at the gateway, then settle by what it says. The claim is kept, and nothing is written.
     Close,
 }
