@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use domain::clock::Clock;
+use domain::clock::Timestamp;
 use uuid::Uuid;
 
 /// A trace and the span that speaks, as in `00-<trace id>-<span id>-<flags>`.
@@ -19,15 +19,15 @@ pub struct TraceParent {
 impl TraceParent {
     /// A new trace. Ids come from the UUID generator, which is seeded per process.
     #[must_use]
-    pub fn fresh(clock: &dyn Clock, sampled: bool) -> Self {
-        let trace_id = domain::ids::RequestId::fresh(clock).uuid().as_u128();
-        Self { trace_id, span_id: fresh_span_id(clock), flags: u8::from(sampled) }
+    pub fn fresh(now: Timestamp, sampled: bool) -> Self {
+        let trace_id = domain::ids::RequestId::fresh_at(now).uuid().as_u128();
+        Self { trace_id, span_id: fresh_span_id(now), flags: u8::from(sampled) }
     }
 
     /// The same trace with a new span.
     #[must_use]
-    pub fn child(self, clock: &dyn Clock) -> Self {
-        Self { span_id: fresh_span_id(clock), ..self }
+    pub fn child(self, now: Timestamp) -> Self {
+        Self { span_id: fresh_span_id(now), ..self }
     }
 
     /// Whether the trace is recorded.
@@ -53,9 +53,9 @@ impl TraceParent {
     }
 }
 
-fn fresh_span_id(clock: &dyn Clock) -> u64 {
+fn fresh_span_id(now: Timestamp) -> u64 {
     // The low half of a UUIDv7 is random apart from its two variant bits, which are never both 0.
-    Uuid::as_u64_pair(&domain::ids::RequestId::fresh(clock).uuid()).1
+    Uuid::as_u64_pair(&domain::ids::RequestId::fresh_at(now).uuid()).1
 }
 
 fn put_hex(out: Option<&mut [u8]>, mut value: u128) {
@@ -105,17 +105,17 @@ impl FromStr for TraceParent {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use domain::clock::SystemClock;
+    use domain::clock::{Clock, SystemClock};
 
     use super::*;
 
     #[test]
     fn it_reads_what_it_writes() {
-        let fresh = TraceParent::fresh(&SystemClock, true);
+        let fresh = TraceParent::fresh(SystemClock.now(), true);
         assert_eq!(fresh.to_string().parse(), Ok(fresh));
         assert_eq!(fresh.to_string().as_bytes(), fresh.to_bytes());
         assert!(fresh.sampled());
-        let child = fresh.child(&SystemClock);
+        let child = fresh.child(SystemClock.now());
         assert_eq!(child.trace_id, fresh.trace_id);
         assert_ne!(child.span_id, fresh.span_id);
     }

@@ -134,7 +134,13 @@ macro_rules! uuid_id {
             /// A new id (`UUIDv7`): ids made later sort later, which keeps index pages warm.
             #[must_use]
             pub fn fresh(clock: &dyn Clock) -> Self {
-                Self(uuid_v7(clock.now()))
+                Self::fresh_at(clock.now())
+            }
+
+            /// [`Self::fresh`] for who has read the clock already.
+            #[must_use]
+            pub fn fresh_at(now: Timestamp) -> Self {
+                Self(uuid_v7(now))
             }
 
             /// The UUID inside.

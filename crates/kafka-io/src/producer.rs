@@ -35,6 +35,8 @@ type Inner = ThreadedProducer<DeliveryContext>;
 #[derive(Clone)]
 pub struct CommandProducer {
     inner: Arc<Inner>,
+    /// The topic of commands as C writes it: nearly every record goes there.
+    commands: Arc<CString>,
     timeout: Duration,
 }
 
@@ -56,8 +58,9 @@ impl CommandProducer {
         let inner = Inner::from_config_and_context(&config, DeliveryContext::new())
             .map_err(|error| KafkaIoError::Settings(error.to_string()))?;
         let inner = Arc::new(inner);
+        let commands = Arc::new(topic_name(&settings.topics.created).map_err(|error| KafkaIoError::Settings(error.to_string()))?);
         watch(&inner, settings.topics.created.clone())?;
-        Ok(Self { inner, timeout: Duration::from_millis(settings.request_timeout_ms.into()) })
+        Ok(Self { inner, commands, timeout: Duration::from_millis(settings.request_timeout_ms.into()) })
     }
 
     /// Queues a record; never blocks. With no partition, the key is hashed as Java's client does.
@@ -66,10 +69,16 @@ impl CommandProducer {
     /// At once [`PublishError::Refused`] if the queue is full or the partition unknown, [`PublishError::TooLarge`] for a record that
     /// no request could carry, and [`PublishError::Fatal`] if this producer cannot go on. What happens later is in the [`Delivery`].
     pub fn publish(&self, topic: &str, partition: Option<i32>, record: &Encoded) -> Result<Delivery, PublishError> {
-        let topic = CString::new(topic).map_err(|_| PublishError::Refused("the topic's name contains a NUL".to_owned()))?;
+        let other;
+        let topic = if topic.as_bytes() == self.commands.as_bytes() {
+            &*self.commands
+        } else {
+            other = topic_name(topic)?;
+            &other
+        };
         let slot = Arc::new(Slot::default());
         let client = self.inner.client().native_ptr();
-        match ffi::produce(client, &topic, partition.unwrap_or(-1), record, Arc::clone(&slot)) {
+        match ffi::produce(client, topic, partition.unwrap_or(-1), record, Arc::clone(&slot)) {
             Ok(()) => Ok(Delivery { slot }),
             Err((code @ RDKafkaErrorCode::MessageSizeTooLarge, _)) => Err(PublishError::TooLarge(code.to_string())),
             Err((RDKafkaErrorCode::Fatal, _)) => Err(PublishError::Fatal(self.fatal_reason())),
@@ -153,6 +162,10 @@ impl CommandProducer {
         let (inner, topic, timeout) = (Arc::clone(&self.inner), topic.to_owned(), self.timeout);
         client::blocking(move || call(&inner, &topic, timeout)).await
     }
+}
+
+fn topic_name(topic: &str) -> Result<CString, PublishError> {
+    CString::new(topic).map_err(|_| PublishError::Refused("the topic's name contains a NUL".to_owned()))
 }
 
 /// Watches the brokers from a thread of its own: while they are down nothing is published, so no report would say that

@@ -155,7 +155,7 @@ async fn replay(
     };
     let id = replay_id(&wish.coupon, &wish.member, wish.origin);
     let request = Request { id, coupon: wish.coupon.clone(), member: wish.member.clone(), admitted: false };
-    let trace = TraceParent::fresh(&SystemClock, true);
+    let trace = TraceParent::fresh(SystemClock.now(), true);
     let envelope = Envelope { source: SOURCE, time: SystemClock.now(), trace_parent: Some(trace) };
     let encoded = encode_request(&request, wish.old, &settings.log_key()?, &envelope);
     let producer = CommandProducer::new(&settings.kafka, &ProducerSettings::default()).with_context(|| settings.kafka_hint())?;

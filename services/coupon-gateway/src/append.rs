@@ -1,7 +1,7 @@
 //! Appending to the log and waiting for the acknowledgement.
 
 use contracts::Encoded;
-use domain::coupon::Place;
+use domain::{clock::Timestamp, coupon::Place};
 use kafka_io::PublishError;
 
 use crate::{mailbox::Mailbox, state::AppState};
@@ -18,30 +18,29 @@ pub enum NotAppended {
 impl AppState {
     /// Whether an append may be tried; while not, it is better to refuse before anything is reserved.
     #[must_use]
-    pub fn log_is_up(&self) -> bool {
-        self.producer.is_up() && !self.log_health.hangs(self.clock.now())
+    pub fn log_is_up(&self, now: Timestamp) -> bool {
+        self.producer.is_up() && !self.log_health.hangs(now)
     }
 
     /// Appends a record to `partition` of the log and waits for the acknowledgement, at most the producer's delivery
-    /// time-out. Dropping the future does not call the record back.
+    /// time-out; with a mailbox, it is woken together with the other requests of a worker thread. Dropping the future does
+    /// not call the record back.
     ///
     /// # Errors
     /// See [`NotAppended`].
-    pub async fn append(&self, partition: i32, record: &Encoded) -> Result<Place, NotAppended> {
-        self.append_by(partition, record, None).await
-    }
-
-    /// [`AppState::append`], woken together with the other requests of a worker thread.
-    ///
-    /// # Errors
-    /// See [`NotAppended`].
-    pub async fn append_by(&self, partition: i32, record: &Encoded, mailbox: Option<&Mailbox>) -> Result<Place, NotAppended> {
+    pub async fn append(
+        &self,
+        partition: i32,
+        record: &Encoded,
+        now: Timestamp,
+        mailbox: Option<&Mailbox>,
+    ) -> Result<Place, NotAppended> {
         service_kit::failpoint!("gateway.append.before", return Err(NotAppended::Refused));
         let delivery = match self.producer.publish(&self.settings.kafka.topics.created, Some(partition), record) {
             Ok(delivery) => delivery,
             Err(error) => return Err(not_appended(&error)),
         };
-        let waiting = self.log_health.start(self.clock.now());
+        let waiting = self.log_health.start(now);
         let outcome = match mailbox {
             Some(mailbox) => mailbox.wait(delivery).await,
             None => delivery.await,

@@ -184,7 +184,7 @@ async fn observe(app: Arc<AppState>, health: Health, stop: CancellationToken) {
     loop {
         app.metrics.in_flight.set(count(app.in_flight.count()));
         app.metrics.streams.set(count(app.streams.count()));
-        let up = app.log_is_up();
+        let up = app.log_is_up(app.clock.now());
         log.set(up);
         app.metrics.log_down.set(if up { 0.0 } else { 1.0 });
         if !app.producer.is_fatal() {

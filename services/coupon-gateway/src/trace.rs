@@ -5,7 +5,7 @@ use actix_web::{
     http::header::{HeaderName, HeaderValue},
 };
 use contracts::TraceParent;
-use domain::clock::Clock;
+use domain::clock::Timestamp;
 use tracing::Span;
 
 /// The header, in requests, records and answers.
@@ -17,10 +17,10 @@ fn given(request: &HttpRequest) -> Option<&str> {
 
 /// The trace of a request where no spans are made. A header that cannot be read is as good as none, as the standard asks.
 #[must_use]
-pub fn of(request: &HttpRequest, clock: &dyn Clock) -> TraceParent {
+pub fn of(request: &HttpRequest, now: Timestamp) -> TraceParent {
     match given(request).and_then(|text| text.parse().ok()) {
-        Some(parent) => TraceParent::child(parent, clock),
-        None => TraceParent::fresh(clock, false),
+        Some(parent) => TraceParent::child(parent, now),
+        None => TraceParent::fresh(now, false),
     }
 }
 

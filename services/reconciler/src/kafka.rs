@@ -77,8 +77,8 @@ impl CommandLog for KafkaLog {
         let deliveries: Vec<_> = requests
             .iter()
             .map(|request| {
-                let trace_parent = Some(TraceParent::fresh(&SystemClock, false));
-                let envelope = Envelope { source: SOURCE, time: SystemClock.now(), trace_parent };
+                let now = SystemClock.now();
+                let envelope = Envelope { source: SOURCE, time: now, trace_parent: Some(TraceParent::fresh(now, false)) };
                 producer.publish(
                     &self.settings.topics.created,
                     Some(partition),

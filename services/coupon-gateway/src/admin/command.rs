@@ -66,9 +66,10 @@ pub async fn decide(
     encode: impl FnOnce(&Envelope<'_>) -> Encoded,
 ) -> Result<HttpResponse, ApiError> {
     let _place = app.admin.wait_place()?;
-    let envelope = Envelope { source: SOURCE, time: app.clock.now(), trace_parent: Some(trace::of(request, app.clock.as_ref())) };
+    let now = app.clock.now();
+    let envelope = Envelope { source: SOURCE, time: now, trace_parent: Some(trace::of(request, now)) };
     let record = encode(&envelope);
-    let place = match app.append(partition, &record).await {
+    let place = match app.append(partition, &record, now, None).await {
         Ok(place) => place,
         Err(NotAppended::Refused) => return Err(ApiError::LogUnavailable),
         // 202 would promise that it is in the log. Asked again with the same Idempotency-Key it is the same command.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use contracts::{Envelope, encode_request};
 use domain::{
+    clock::Timestamp,
     coupon::{Admission, LedgerRow, Outcome, Place, Request},
     ids::RequestId,
 };
@@ -37,6 +38,8 @@ struct Entry {
     admitted: bool,
     /// This very call made the reservation, so it may take it back.
     reserved_here: bool,
+    /// The moment of the event.
+    at: Timestamp,
 }
 
 /// Takes a request through to its answer.
@@ -45,7 +48,7 @@ struct Entry {
 /// What the member is told instead of 202.
 pub async fn admit(worker: &Worker, view: &CouponView, asked: &Asked<'_>) -> Result<HttpResponse, ApiError> {
     let app = &worker.app;
-    let now = app.clock.now();
+    let now = asked.at;
     let fresh = app.coupons.is_fresh(now);
     let outside = if fresh { view.outside(now, app.settings.coupons.clock_skew_ms) } else { None };
     let queued = view.coupon.admission == Admission::Queued;
@@ -60,11 +63,12 @@ pub async fn admit(worker: &Worker, view: &CouponView, asked: &Asked<'_>) -> Res
     {
         return Ok(response);
     }
-    if !app.log_is_up() {
+    if !app.log_is_up(now) {
         return Err(ApiError::LogUnavailable);
     }
     if queued {
-        return append(worker, view, asked, Entry { request: asked.request, admitted: false, reserved_here: false }).await;
+        return append(worker, view, asked, Entry { request: asked.request, admitted: false, reserved_here: false, at: now })
+            .await;
     }
     through_gate(worker, view, asked, outside).await
 }
@@ -149,7 +153,7 @@ async fn existing_or(
 /// until all that the log holds by now is decided, and gives the request if it was among that.
 async fn underway(worker: &Worker, view: &CouponView, asked: &Asked<'_>) -> Result<Option<HttpResponse>, ApiError> {
     let (code, partition) = (&view.coupon.code, view.coupon.partition);
-    if !worker.app.log_is_up() {
+    if !worker.app.log_is_up(worker.app.clock.now()) {
         return Err(ApiError::LogUnavailable);
     }
     let looking = async {
@@ -179,7 +183,7 @@ fn decided(worker: &Worker, view: &CouponView, asked: &Asked<'_>, row: &LedgerRo
         ahead: 0,
         row: Some(row),
     };
-    answer::accepted(&what, &worker.app.tickets, asked.trace(worker.app.clock.as_ref()))
+    answer::accepted(&what, &worker.app.tickets, asked.trace())
 }
 
 async fn through_gate(
@@ -189,11 +193,11 @@ async fn through_gate(
     outside: Option<Outside>,
 ) -> Result<HttpResponse, ApiError> {
     let coupon = &view.coupon;
-    let unsigned = Entry { request: asked.request, admitted: false, reserved_here: false };
-    match worker.gate.reserve(&coupon.code, &asked.member, asked.request).await {
-        Ok(Reserve::Reserved) => {
-            append(worker, view, asked, Entry { request: asked.request, admitted: true, reserved_here: true }).await
-        }
+    let reserved = worker.gate.reserve(&coupon.code, &asked.member, asked.request).await;
+    let now = worker.app.clock.now();
+    let unsigned = Entry { request: asked.request, admitted: false, reserved_here: false, at: now };
+    match reserved {
+        Ok(Reserve::Reserved) => append(worker, view, asked, Entry { reserved_here: true, admitted: true, ..unsigned }).await,
         Ok(Reserve::Pending(pending)) => again(worker, view, asked, pending).await,
         Ok(Reserve::Issued) => match existing(worker, view, asked, false).await? {
             Some(response) => Ok(response),
@@ -233,7 +237,8 @@ async fn again(worker: &Worker, view: &CouponView, asked: &Asked<'_>, existing: 
     {
         return Ok(appended(worker, view, asked, request, place));
     }
-    append(worker, view, asked, Entry { request: existing, admitted: true, reserved_here: false }).await
+    append(worker, view, asked, Entry { request: existing, admitted: true, reserved_here: false, at: worker.app.clock.now() })
+        .await
 }
 
 async fn append(worker: &Worker, view: &CouponView, asked: &Asked<'_>, entry: Entry) -> Result<HttpResponse, ApiError> {
@@ -241,9 +246,9 @@ async fn append(worker: &Worker, view: &CouponView, asked: &Asked<'_>, entry: En
     let coupon = &view.coupon;
     let request =
         Request { id: entry.request, coupon: coupon.code.clone(), member: asked.member.clone(), admitted: entry.admitted };
-    let envelope = Envelope { source: SOURCE, time: app.clock.now(), trace_parent: Some(asked.trace(app.clock.as_ref())) };
+    let envelope = Envelope { source: SOURCE, time: entry.at, trace_parent: Some(asked.trace()) };
     let record = encode_request(&request, None, &app.log_key, &envelope);
-    match app.append_by(coupon.partition, &record, Some(&worker.mailbox)).await {
+    match app.append(coupon.partition, &record, entry.at, Some(&worker.mailbox)).await {
         Ok(place) => {
             app.recent.put(&coupon.code, &asked.member, entry.request, place);
             Ok(appended(worker, view, asked, entry.request, place))
@@ -261,7 +266,7 @@ async fn append(worker: &Worker, view: &CouponView, asked: &Asked<'_>, entry: En
 fn appended(worker: &Worker, view: &CouponView, asked: &Asked<'_>, request: RequestId, place: Place) -> HttpResponse {
     let ahead = view.ahead(place.offset);
     let what = Accepted { request, coupon: &view.coupon.code, member: &asked.member, place, ahead, row: None };
-    answer::accepted(&what, &worker.app.tickets, asked.trace(worker.app.clock.as_ref()))
+    answer::accepted(&what, &worker.app.tickets, asked.trace())
 }
 
 /// Takes the reservation back at once. If that fails, the reconciler publishes it, and the member gets his seat.

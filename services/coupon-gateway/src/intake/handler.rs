@@ -14,7 +14,7 @@ use actix_web::{
 };
 use contracts::TraceParent;
 use domain::{
-    clock::Clock,
+    clock::Timestamp,
     ids::{MemberId, RequestId},
 };
 use futures::{FutureExt, StreamExt};
@@ -35,14 +35,16 @@ pub struct Asked<'a> {
     pub request: RequestId,
     /// The id was derived from a key that the client chose: the request may exist already.
     pub keyed: bool,
+    /// When the request was taken.
+    pub at: Timestamp,
     trace: OnceCell<TraceParent>,
     http: &'a HttpRequest,
 }
 
 impl Asked<'_> {
     /// The trace, which is begun when it is first needed: a sold out coupon's flood needs none.
-    pub fn trace(&self, clock: &dyn Clock) -> TraceParent {
-        *self.trace.get_or_init(|| trace::of(self.http, clock))
+    pub fn trace(&self) -> TraceParent {
+        *self.trace.get_or_init(|| trace::of(self.http, self.at))
     }
 }
 
@@ -115,12 +117,14 @@ async fn take(
     let (Some(member), Some(view), true) = (member, view, faults.is_empty()) else {
         return Err(ApiError::InvalidFields(faults));
     };
+    // Read once: a request reads the clock more often than it does anything else.
+    let now = app.clock.now();
     let id = match key {
         Some(key) => RequestId::from_idempotency_key(&view.coupon.code, &member, key),
-        None => RequestId::fresh(app.clock.as_ref()),
+        None => RequestId::fresh_at(now),
     };
     let trace = trace.map_or_else(OnceCell::new, OnceCell::from);
-    let asked = Asked { member, request: id, keyed: key.is_some(), trace, http: request };
+    let asked = Asked { member, request: id, keyed: key.is_some(), at: now, trace, http: request };
     admit::admit(worker, &view, &asked).await
 }
 

@@ -1,7 +1,7 @@
 //! A rate limit for many keys in bounded memory.
 
 use std::{
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
     num::NonZeroU32,
     sync::{
         PoisonError, RwLock,
@@ -14,7 +14,28 @@ use governor::{Quota, RateLimiter, clock::Clock, middleware::NoOpMiddleware, sta
 
 /// Keys are kept as 64 bits of a hash that differs in each process: no id is copied, and nobody can choose ids that
 /// meet.
-type State<C> = RateLimiter<u64, DashMapStateStore<u64>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+type State<C> = RateLimiter<u64, DashMapStateStore<u64, BuildHasherDefault<Hashed>>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+/// The hash of a key that is a hash already: itself.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Keys are 64-bit numbers, which come by `write_u64`; anything else still counts.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
 
 /// After this many keys were counted, those that count nothing any more are dropped.
 const SWEEP_EVERY: usize = 32_768;
@@ -32,7 +53,7 @@ pub struct Keyed<C: Clock + Clone> {
 }
 
 fn begin<C: Clock + Clone>(quota: Quota, clock: &C) -> State<C> {
-    RateLimiter::new(quota, DashMapStateStore::default(), clock.clone())
+    RateLimiter::new(quota, DashMapStateStore::with_hasher(BuildHasherDefault::default()), clock.clone())
 }
 
 impl<C: Clock + Clone> Keyed<C> {
