@@ -13,6 +13,7 @@ pub mod database;
 pub mod failpoints;
 mod folder;
 mod log;
+pub mod openapi;
 mod servers;
 mod wait;
 mod world;

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Mutex};
 
 use reqwest::Method;
-use serde_json::{Value, json};
-use testkit::World;
+use serde_json::Value;
+use testkit::{World, openapi::Description};
 
 use crate::gateway::{Answer, Gateway};
 
@@ -13,7 +13,7 @@ pub type Case = (String, u16, String);
 
 /// The document of a running gateway, and the answers that were held against it.
 pub struct Contract {
-    document: Value,
+    description: Description,
     given: Mutex<BTreeSet<Case>>,
 }
 
@@ -59,13 +59,17 @@ impl Operation<'_> {
 impl Contract {
     pub async fn of(gateway: &Gateway) -> Self {
         let answer = gateway.get("/openapi.json").await;
-        let contract = Self { document: answer.json(), given: Mutex::default() };
+        let contract = Self { description: Description::new(answer.json()), given: Mutex::default() };
         contract.hold("GET", "/openapi.json", &answer);
         contract
     }
 
+    pub const fn document(&self) -> &Value {
+        self.description.document()
+    }
+
     pub fn operations(&self) -> Vec<Operation<'_>> {
-        let paths = self.document["paths"].as_object().unwrap();
+        let paths = self.document()["paths"].as_object().unwrap();
         paths
             .iter()
             .flat_map(|(path, item)| {
@@ -79,73 +83,24 @@ impl Contract {
         self.operations().into_iter().find(|operation| operation.id() == id).unwrap_or_else(|| panic!("no operation {id}"))
     }
 
-    fn at(&self, method: &str, path: &str) -> Option<Operation<'_>> {
-        let path = path.split('?').next().unwrap();
-        let fits = |template: &str| {
-            let (asked, known): (Vec<_>, Vec<_>) = (path.split('/').collect(), template.split('/').collect());
-            asked.len() == known.len() && asked.iter().zip(&known).all(|(asked, known)| asked == known || known.starts_with('{'))
-        };
-        self.operations().into_iter().find(|operation| operation.method.eq_ignore_ascii_case(method) && fits(operation.path))
-    }
-
     /// Asserts that an answer is as described: its status, its headers, its content type and its body.
     pub fn hold(&self, method: &str, path: &str, answer: &Answer) {
-        let told = format!("{method} {path}: {} {:?} {}", answer.status, answer.headers, answer.text);
-        let Some(operation) = self.at(method, path) else {
-            assert!(matches!(answer.status, 404 | 405), "an address that is not described: {told}");
-            return self.hold_problem(answer, &told);
+        let found = self.description.deviations(method, path, answer.told());
+        assert!(found.is_empty(), "{}; {:?}", found.join("\n"), answer.headers);
+        let Some((path, _)) = self.description.path(path) else { return };
+        let Some(operation) =
+            self.operations().into_iter().find(|known| known.path == path && known.method.eq_ignore_ascii_case(method))
+        else {
+            return;
         };
-        let response = &operation.described["responses"][answer.status.to_string()];
-        assert!(response.is_object(), "a status that is not described: {told}");
-        for (name, header) in response["headers"].as_object().into_iter().flatten() {
-            self.hold_header(name, header, answer, &told);
-        }
-        let media_type = answer.headers.get("content-type").map(|value| value.to_str().unwrap().split(';').next().unwrap());
-        let code = match (response["content"].as_object(), media_type) {
-            (None, None) => {
-                assert!(answer.text.is_empty(), "a body that is not described: {told}");
-                String::new()
-            }
-            (Some(content), Some(media_type)) => {
-                let described = content.get(media_type).unwrap_or_else(|| panic!("another content type is described: {told}"));
-                if media_type.ends_with("json") {
-                    self.hold_value(&described["schema"], &answer.json(), &told);
-                }
-                if media_type == "application/problem+json" { answer.problem().1 } else { String::new() }
-            }
-            _ => panic!("a content that is not described, or none: {told}"),
-        };
+        let problem = answer.headers.get("content-type").is_some_and(|value| value == "application/problem+json");
+        let code = if problem { answer.problem().1 } else { String::new() };
         self.given.lock().unwrap().insert((operation.id().to_owned(), answer.status, code));
-    }
-
-    /// An error that any address can give: `not_found`, `method_not_allowed`.
-    fn hold_problem(&self, answer: &Answer, told: &str) {
-        assert_eq!(answer.headers["content-type"], "application/problem+json", "{told}");
-        self.hold_value(&json!({"$ref": "#/components/schemas/Problem"}), &answer.json(), told);
-        assert_eq!(answer.json()["status"], answer.status, "{told}");
-    }
-
-    fn hold_header(&self, name: &str, described: &Value, answer: &Answer, told: &str) {
-        let target = described["$ref"].as_str().map(|target| &target[1..]);
-        let schema = &target.map_or(described, |target| self.document.pointer(target).unwrap())["schema"];
-        let Some(value) = answer.headers.get(name) else {
-            panic!("the header {name} is not there: {told}");
-        };
-        let text = value.to_str().unwrap();
-        let value = if schema["type"] == "integer" { json!(text.parse::<i64>().unwrap()) } else { json!(text) };
-        self.hold_value(schema, &value, told);
     }
 
     /// Asserts that a value is as a schema in the document says.
     pub fn hold_value(&self, schema: &Value, value: &Value, told: &str) {
-        let whole = json!({
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "allOf": [schema],
-            "components": self.document["components"],
-        });
-        let validator = jsonschema::options().should_validate_formats(true).build(&whole).unwrap();
-        let faults: Vec<String> =
-            validator.iter_errors(value).map(|fault| format!("{} at {}", fault, fault.instance_path())).collect();
+        let faults = self.description.value_deviations(schema, value);
         assert!(faults.is_empty(), "{faults:?} in {value}: {told}");
     }
 
@@ -203,9 +158,9 @@ async fn the_document_and_its_page_are_served() {
     let world = World::new("document").await;
     let gateway = Gateway::start(&world).await;
     let contract = Contract::of(&gateway).await;
-    assert_eq!(contract.document["openapi"], "3.1.0");
-    assert_eq!(contract.document["info"]["version"], env!("CARGO_PKG_VERSION"));
-    let schemas = contract.document["components"]["schemas"].as_object().unwrap();
+    assert_eq!(contract.document()["openapi"], "3.1.0");
+    assert_eq!(contract.document()["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let schemas = contract.document()["components"]["schemas"].as_object().unwrap();
     for (name, schema) in schemas {
         assert!(jsonschema::draft202012::meta::is_valid(schema), "{name} is no JSON schema");
         for example in schema["examples"].as_array().into_iter().flatten() {
@@ -226,7 +181,7 @@ async fn the_document_and_its_page_are_served() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "in {")]
+#[should_panic(expected = "the body is {")]
 async fn a_field_that_is_not_described_is_found() {
     let world = World::new("undescribed").await;
     let gateway = Gateway::start(&world).await;

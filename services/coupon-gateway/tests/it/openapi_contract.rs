@@ -1,86 +1,30 @@
-//! Holds every answer that any test of the gateway gets against the description: status, headers, content type and body.
+//! Holds every answer that any test of the gateway gets against its description.
 
 use std::sync::LazyLock;
 
-use jsonschema::{Draft, Validator};
 use reqwest::Method;
-use serde_json::{Value, json};
+use testkit::openapi::{Answered, Description};
 
 use crate::gateway::{Answer, Gateway};
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(coupon_gateway::openapi::document);
-
-fn validator(schema: &Value) -> Validator {
-    let root = json!({"allOf": [schema], "components": DOCUMENT["components"]});
-    jsonschema::options().with_draft(Draft::Draft202012).build(&root).unwrap_or_else(|error| panic!("{error}: {schema}"))
-}
-
-/// The described path that an address belongs to.
-fn template(path: &str) -> Option<&'static Value> {
-    let path = path.split('?').next().unwrap();
-    let parts: Vec<&str> = path.split('/').collect();
-    let paths = DOCUMENT["paths"].as_object().unwrap();
-    let fits = |template: &str| {
-        let template: Vec<&str> = template.split('/').collect();
-        template.len() == parts.len()
-            && template.iter().zip(&parts).all(|(a, b)| if a.starts_with('{') { !b.is_empty() } else { a == b })
-    };
-    paths.get(path).or_else(|| paths.iter().find(|(template, _)| fits(template)).map(|(_, item)| item))
-}
+static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description::new(coupon_gateway::openapi::document()));
 
 /// What is not as described; nothing if all is.
 fn deviations(method: &str, path: &str, answer: &Answer) -> Vec<String> {
-    let of = format!("{method} {path} → {}", answer.status);
-    let problem = |status: u16| {
-        let schema = json!({"$ref": "#/components/schemas/Problem", "properties": {"status": {"const": status}}});
-        json!({"content": {"application/problem+json": {"schema": schema}}})
-    };
-    let response = match template(path).map(|item| &item[method.to_lowercase()]) {
-        None if answer.status == 404 => problem(404),
-        None => return vec![format!("{of}: the path is not described")],
-        Some(Value::Null) if answer.status == 405 && answer.headers.contains_key("allow") => problem(405),
-        Some(operation) => match &operation["responses"][answer.status.to_string()] {
-            Value::Null => return vec![format!("{of}: the status is not described; the body is {}", answer.text)],
-            response => response.clone(),
-        },
-    };
-    let mut found = Vec::new();
-    for (name, header) in response["headers"].as_object().into_iter().flatten() {
-        match answer.headers.get(name.to_lowercase().as_str()) {
-            None if header["required"] == true => found.push(format!("{of}: without the header {name}")),
-            Some(value) if name == "Retry-After" && !value.to_str().unwrap().parse::<u64>().is_ok_and(|seconds| seconds >= 1) => {
-                found.push(format!("{of}: Retry-After is {value:?}"));
-            }
-            _ => {}
-        }
-    }
-    if answer.status == 401 && !answer.headers.contains_key("www-authenticate") {
-        found.push(format!("{of}: without WWW-Authenticate"));
-    }
-    found.extend(body_deviations(&of, &response, answer));
-    found
-}
-
-fn body_deviations(of: &str, response: &Value, answer: &Answer) -> Vec<String> {
-    let Some(contents) = response["content"].as_object() else {
-        return if answer.text.is_empty() { Vec::new() } else { vec![format!("{of}: has a body")] };
-    };
-    let media_type = answer.headers.get("content-type").map(|value| value.to_str().unwrap()).unwrap_or_default();
-    let media_type = media_type.split(';').next().unwrap();
-    let Some(content) = contents.get(media_type) else {
-        return vec![format!("{of}: the content type `{media_type}` is not described")];
-    };
-    if !media_type.ends_with("json") {
-        return Vec::new();
-    }
-    let body = answer.json();
-    validator(&content["schema"]).iter_errors(&body).map(|error| format!("{of}: {error}; the body is {body}")).collect()
+    DESCRIPTION.deviations(method, path, answer.told())
 }
 
 /// Asserts that an answer is as described.
 pub fn hold(method: &str, path: &str, answer: &Answer) {
     let found = deviations(method, path, answer);
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+impl Answer {
+    /// The answer, to be held against a description.
+    pub fn told(&self) -> Answered<'_> {
+        Answered { status: self.status, headers: &self.headers, text: &self.text }
+    }
 }
 
 /// Calls any address, and holds the answer.

@@ -11,7 +11,6 @@ use domain::{
     payment::{PaymentId, PgAnswer, RefundId},
     secret::Secret,
 };
-use jsonschema::Draft;
 use payment_providers::port::PaymentProvider;
 use payment_reconciler::{
     admin::{Admin, AdminSettings, Hands},
@@ -25,7 +24,10 @@ use payment_reconciler::{
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use service_kit::{metrics::Metrics, ops_http::Ops, probes::Health};
-use testkit::World;
+use testkit::{
+    World,
+    openapi::{Answered, Description},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -36,7 +38,7 @@ use crate::{
 
 pub const TOKEN: &str = "annas-token-that-only-tests-know";
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(openapi::document);
+static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description::new(openapi::document()));
 
 /// What the line would do, without a line.
 #[derive(Default)]
@@ -163,45 +165,14 @@ async fn answer(response: Response) -> Answer {
 
 /// What is not as described; nothing if all is.
 pub fn deviations(method: &str, path: &str, answer: &Answer) -> Vec<String> {
-    let of = format!("{method} {path} → {}: {}", answer.status, answer.text);
-    let parts: Vec<&str> = path.split('?').next().unwrap().split('/').collect();
-    let paths = DOCUMENT["paths"].as_object().unwrap();
-    let fits = |template: &str| {
-        let template: Vec<&str> = template.split('/').collect();
-        template.len() == parts.len() && template.iter().zip(&parts).all(|(a, b)| a == b || (a.starts_with('{') && !b.is_empty()))
-    };
-    let item = paths.iter().find(|(template, _)| fits(template)).map(|(_, item)| item);
-    let problem = json!({"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}});
-    let response = match item.map(|item| &item[method.to_lowercase()]) {
-        None if answer.status == 404 => &problem,
-        Some(Value::Null) if answer.status == 405 && answer.headers.contains_key("allow") => &problem,
-        Some(operation) if operation["responses"][answer.status.to_string()].is_object() => {
-            &operation["responses"][answer.status.to_string()]
-        }
-        _ => return vec![format!("{of}: is not described")],
-    };
-    let mut found = Vec::new();
-    if matches!(answer.status, 429 | 503) && !answer.headers.contains_key("retry-after") {
-        found.push(format!("{of}: without Retry-After"));
-    }
-    let media_type = answer.headers["content-type"].to_str().unwrap().split(';').next().unwrap();
-    let Some(content) = response["content"].as_object().and_then(|content| content.get(media_type)) else {
-        found.push(format!("{of}: `{media_type}` is not described"));
-        return found;
-    };
-    if media_type.ends_with("json") {
-        let root = json!({"allOf": [content["schema"]], "components": DOCUMENT["components"]});
-        let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
-        let validator = options.build(&root).unwrap();
-        found.extend(validator.iter_errors(&answer.json()).map(|error| format!("{of}: {error} at {}", error.instance_path())));
-    }
-    found
+    let told = Answered { status: answer.status, headers: &answer.headers, text: &answer.text };
+    DESCRIPTION.deviations(method, path, told)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_address_is_described_and_takes_no_other_method() {
     let stage = stage("addresses").await;
-    let paths = DOCUMENT["paths"].as_object().unwrap();
+    let paths = DESCRIPTION.document()["paths"].as_object().unwrap();
     let built: BTreeSet<String> = include_str!("../../src/admin/handlers.rs")
         .split('"')
         .skip(1)
