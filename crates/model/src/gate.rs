@@ -17,6 +17,8 @@ pub enum GateState {
     Loading(u8),
     /// It answers.
     Open,
+    /// It was open, and was shut because its log is gone. No action of [`crate::line`] does that: its log stays.
+    Shut,
 }
 
 /// A reservation.
@@ -24,6 +26,8 @@ pub enum GateState {
 pub struct Pending {
     /// The request it was made for.
     pub id: Id,
+    /// When it was made; with the id it names this very reservation.
+    pub at: u8,
     /// Somebody else than its maker was given it.
     pub handed: bool,
 }
@@ -89,6 +93,29 @@ pub enum SettleRule {
     ById,
 }
 
+/// How `release.lua` might have been written instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReleaseRule {
+    /// As it is.
+    #[default]
+    Exact,
+    /// Takes back what somebody else may be publishing.
+    EvenHanded,
+    /// Looks for the request, whenever its reservation was made.
+    ByRequest,
+}
+
+/// What `remove.lua` answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// Cold.
+    Cold,
+    /// The settler is past the snapshot.
+    CursorAt(u8),
+    /// Whether the member was taken out.
+    Done(bool),
+}
+
 impl Gate {
     /// A new coupon's gate that was opened under the run id `run`.
     #[must_use]
@@ -122,8 +149,8 @@ impl Gate {
         self.pending[usize::from(member)] = None;
     }
 
-    /// `reserve.lua`, for one member.
-    pub fn reserve(&mut self, run: u8, member: Member, id: Id) -> Reserved {
+    /// `reserve.lua`, for one member, at the moment `at`.
+    pub fn reserve(&mut self, run: u8, member: Member, id: Id, at: u8) -> Reserved {
         if !self.open_here(run) {
             return Reserved::Cold;
         }
@@ -143,19 +170,23 @@ impl Gate {
             return Reserved::SoldOut;
         }
         self.set |= bit(member);
-        self.pending[usize::from(member)] = Some(Pending { id, handed: false });
+        self.pending[usize::from(member)] = Some(Pending { id, at, handed: false });
         Reserved::Fresh
     }
 
-    /// `release.lua`. `even_handed` is a variant that takes reservations back which somebody else may be publishing.
-    pub fn release(&mut self, run: u8, member: Member, id: Id, even_handed: bool) {
-        if !self.open_here(run) {
-            return;
-        }
+    /// `release.lua`, of a reservation that was made under `id` at the moment `at`. True when it was taken back.
+    pub fn release(&mut self, run: u8, rule: ReleaseRule, member: Member, id: Id, at: u8) -> bool {
         let pending = self.pending[usize::from(member)];
-        if pending.is_some_and(|pending| pending.id == id && (even_handed || !pending.handed)) {
+        let released = self.open_here(run)
+            && pending.is_some_and(|pending| {
+                pending.id == id
+                    && (rule == ReleaseRule::ByRequest || pending.at == at)
+                    && (rule == ReleaseRule::EvenHanded || !pending.handed)
+            });
+        if released {
             self.put_out(member);
         }
+        released
     }
 
     /// `settle.lua`: the rows that were told in `[from, to)`, and the rules of a ledger that reaches at least to `to`.
@@ -233,19 +264,37 @@ impl Gate {
         Some(pending.id)
     }
 
-    /// `add` of the full comparison: a member who holds an issue.
-    pub fn add(&mut self, run: u8, member: Member) {
-        if self.open_here(run) {
-            self.set |= bit(member);
+    /// `shut.lua`, of a gate that was seen at `cursor`. What it holds stays until a load begins.
+    pub fn shut(&mut self, run: u8, cursor: u8) -> bool {
+        let here = self.open_here(run) && self.cursor == cursor;
+        if here {
+            self.state = GateState::Shut;
         }
+        here
     }
 
-    /// `remove` of the full comparison: a member who holds no issue as of a snapshot at `snapshot`. `unguarded` is a variant that does not
-    /// look at the cursor.
-    pub fn remove(&mut self, run: u8, member: Member, snapshot: u8, unguarded: bool) {
-        let judged = unguarded || self.cursor <= snapshot;
-        if self.open_here(run) && judged && self.pending[usize::from(member)].is_none() {
+    /// `add.lua`, for one member, who holds an issue. Whether he was not in the set; none when it is cold.
+    pub fn add(&mut self, run: u8, member: Member) -> Option<bool> {
+        let missing = self.set & bit(member) == 0;
+        self.open_here(run).then(|| {
+            self.put_in(member);
+            missing
+        })
+    }
+
+    /// `remove.lua`, for one member, who holds no issue as of a snapshot at `snapshot`. `unguarded` is a variant that does not look at the
+    /// cursor.
+    pub fn remove(&mut self, run: u8, member: Member, snapshot: u8, unguarded: bool) -> Removed {
+        if !self.open_here(run) {
+            return Removed::Cold;
+        }
+        if self.cursor > snapshot && !unguarded {
+            return Removed::CursorAt(self.cursor);
+        }
+        let out = self.set & bit(member) != 0 && self.pending[usize::from(member)].is_none();
+        if out {
             self.set &= !bit(member);
         }
+        Removed::Done(out)
     }
 }

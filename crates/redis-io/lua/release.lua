@@ -1,7 +1,8 @@
--- Takes reservations back whose publish was refused before it could reach a broker.
--- ARGV: member, request id, member, request id, …
--- Answers one number for each pair: 1 released, 0 left alone, because the reservation is another one's, was settled,
--- or was handed to somebody who may be publishing it now.
+-- Takes reservations back.
+-- ARGV: member, the reservation's whole text, member, the reservation's whole text, …
+-- Answers one number for each pair: 1 released, 0 left alone, because the reservation is another one's, was settled, or was handed to
+-- somebody who may be publishing it now. The text has the moment in it: the same client may have asked again under the same id since
+-- this gate was lost and loaded anew, and that is another reservation.
 local gate = redis.call('HMGET', GATE, 'state', 'run_id', 'total')
 local answers, members, released = {}, {}, {}
 for at = 1, #ARGV, 2 do
@@ -11,12 +12,10 @@ end
 if not open_here(gate[1], gate[2]) then
     return answers
 end
-local pending = bulk_read('HMGET', PENDING, members)
-for at, member in ipairs(members) do
-    local reservation = pending[at]
-    if reservation and request_of(reservation) == ARGV[at * 2] and not is_handed(reservation) then
+for at, reservation in ipairs(bulk_read('HMGET', PENDING, members)) do
+    if reservation == ARGV[at * 2] then
         answers[at] = 1
-        released[#released + 1] = member
+        released[#released + 1] = members[at]
     end
 end
 if #released > 0 then

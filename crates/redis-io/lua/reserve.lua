@@ -1,6 +1,6 @@
 -- Reserves a seat for each of many members.
 -- ARGV: member, request id, member, request id, …
--- Answers {0} when the gate is cold, else {1, opens_ms, answer, …}: 1 reserved, 2 issued, 3 sold out, 4 not open, 5 closed,
+-- Answers {0} when the gate is cold, else {1, opens_ms, now in ms, answer, …}: 1 reserved (now), 2 issued, 3 sold out, 4 not open, 5 closed,
 -- 6 paused, 7 ended, or the text of the request id that the member holds already.
 local gate = redis.call('HMGET', GATE, 'state', 'run_id', 'total', 'opens_ms', 'closes_ms', 'paused', 'ended')
 if not open_here(gate[1], gate[2]) then
@@ -27,7 +27,7 @@ end
 local held = bulk_read('SMISMEMBER', ISSUED, members)
 local left = total - redis.call('SCARD', ISSUED)
 local suffix = ':' .. whole(now)
-local answers, known, known_members = {1, gate[4]}, {}, {}
+local answers, known, known_members = {1, gate[4], whole(now)}, {}, {}
 local fresh, added, reservations, times, handed = {}, {}, {}, {}, {}
 
 for at, member in ipairs(members) do
@@ -35,16 +35,16 @@ for at, member in ipairs(members) do
     if held[at] == 1 then
         known[#known + 1] = at
         known_members[#known_members + 1] = member
-        answers[at + 2] = 2
+        answers[at + 3] = 2
     elseif fresh[member] then
         -- He asked twice in this very call: the second asker is handed the first one's reservation.
-        answers[at + 2] = fresh[member]
+        answers[at + 3] = fresh[member]
         handed[#handed + 1] = member
         handed[#handed + 1] = fresh[member] .. suffix .. ':handed'
     elseif refusal then
-        answers[at + 2] = refusal
+        answers[at + 3] = refusal
     elseif left <= 0 then
-        answers[at + 2] = 3
+        answers[at + 3] = 3
     else
         left = left - 1
         fresh[member] = request
@@ -53,7 +53,7 @@ for at, member in ipairs(members) do
         reservations[#reservations + 1] = request .. suffix
         times[#times + 1] = now
         times[#times + 1] = member
-        answers[at + 2] = 1
+        answers[at + 3] = 1
     end
 end
 
@@ -62,7 +62,7 @@ if #known > 0 then
     for index, at in ipairs(known) do
         local reservation = pending[index]
         if reservation then
-            answers[at + 2] = request_of(reservation)
+            answers[at + 3] = request_of(reservation)
             if not is_handed(reservation) then
                 handed[#handed + 1] = known_members[index]
                 handed[#handed + 1] = reservation .. ':handed'

@@ -1,4 +1,4 @@
-//! The gate's hot path: reserve, release, settle.
+//! The gate's hot path: reserve and settle; [`crate::release`] takes back.
 
 use domain::{
     clock::Timestamp,
@@ -10,11 +10,11 @@ use crate::{
     connection::Connections,
     error::GateError,
     reply,
-    script::{Call, RELEASE, RESERVE, SETTLE},
+    script::{Call, RESERVE, SETTLE},
     settings::RedisSettings,
 };
 
-/// The most members in one [`Gate::reserve`] or [`Gate::release_all`] call.
+/// The most members in one [`Gate::reserve`], [`Gate::release_all`] or [`Gate::give_up`] call.
 pub const RESERVE_MEMBERS_MAX: usize = 1_000;
 /// The most items in one [`Gate::settle`] call: a script holds everybody else up while it runs.
 pub const SETTLE_ITEMS_MAX: usize = 5_000;
@@ -28,7 +28,10 @@ pub struct Gate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reserve {
     /// A seat is kept under the request id that was given; publish it, signed as admitted.
-    Reserved,
+    Reserved {
+        /// When, by Redis' clock. With the id it names this very reservation: see [`Gate::release`].
+        at: Timestamp,
+    },
     /// The member already holds a reservation, which this answer hands to the caller: publish it again under this id.
     Pending(RequestId),
     /// The member holds an issue; the ledger names its request.
@@ -174,42 +177,20 @@ impl Gate {
             return Ok(Vec::new());
         }
         at_most(asks.len(), RESERVE_MEMBERS_MAX)?;
-        let call = pairs(Call::new(&RESERVE, code, asks.len() * 2), asks);
+        let call = Call::new(&RESERVE, code, asks.len() * 2);
+        let call = asks.iter().fold(call, |call, (member, request)| call.text(member.as_str()).request(*request));
         let mut values = reply::array(self.connections.hot(&call).await?)?.into_iter();
         if reply::integer(&reply::next(&mut values)?)? == 0 {
             return Err(GateError::Cold);
         }
         let opens_at = reply::optional_number(&reply::next(&mut values)?)?.map(Timestamp::from_unix_ms).unwrap_or_default();
-        let answers = values.map(|value| read_reserve(&value, opens_at)).collect::<Result<Vec<_>, _>>()?;
+        let now = Timestamp::from_unix_ms(reply::parsed(&reply::next(&mut values)?)?);
+        let answers = values.map(|value| read_reserve(&value, opens_at, now)).collect::<Result<Vec<_>, _>>()?;
         if answers.len() == asks.len() {
             Ok(answers)
         } else {
             Err(GateError::Reply(format!("{} answers to {} askers", answers.len(), asks.len())))
         }
-    }
-
-    /// Takes back a reservation whose publish was refused before it could reach a broker. True when it was taken back; false when
-    /// somebody else was handed it since, when it was settled, or when the gate is cold.
-    ///
-    /// # Errors
-    /// [`GateError::Unavailable`]; the reservation then stays pending, and the reconciler publishes it.
-    pub async fn release(&self, code: &CouponCode, member: &MemberId, request: RequestId) -> Result<bool, GateError> {
-        let released = self.release_all(code, &[(member.clone(), request)]).await?;
-        Ok(released.first().copied().unwrap_or(false))
-    }
-
-    /// [`Gate::release`] for up to [`RESERVE_MEMBERS_MAX`] reservations of one coupon in one call; the answers come in the same order.
-    ///
-    /// # Errors
-    /// As [`Gate::release`].
-    pub async fn release_all(&self, code: &CouponCode, reservations: &[(MemberId, RequestId)]) -> Result<Vec<bool>, GateError> {
-        if reservations.is_empty() {
-            return Ok(Vec::new());
-        }
-        at_most(reservations.len(), RESERVE_MEMBERS_MAX)?;
-        let call = pairs(Call::new(&RELEASE, code, reservations.len() * 2), reservations);
-        let values = reply::array(self.connections.hot(&call).await?)?;
-        values.iter().map(|value| reply::integer(value).map(|released| released == 1)).collect()
     }
 
     /// Tells the gate what the log decided in `[from, to)`: at most [`SETTLE_ITEMS_MAX`] items, and the coupon's rules as of a
@@ -257,17 +238,10 @@ pub(crate) fn at_most(given: usize, max: usize) -> Result<(), GateError> {
     if given > max { Err(GateError::TooMany { given, max }) } else { Ok(()) }
 }
 
-fn pairs<'a>(mut call: Call<'a>, pairs: &'a [(MemberId, RequestId)]) -> Call<'a> {
-    for (member, request) in pairs {
-        call = call.text(member.as_str()).request(*request);
-    }
-    call
-}
-
-fn read_reserve(value: &deadpool_redis::redis::Value, opens_at: Timestamp) -> Result<Reserve, GateError> {
+fn read_reserve(value: &deadpool_redis::redis::Value, opens_at: Timestamp, now: Timestamp) -> Result<Reserve, GateError> {
     use deadpool_redis::redis::Value::Int;
     Ok(match value {
-        Int(1) => Reserve::Reserved,
+        Int(1) => Reserve::Reserved { at: now },
         Int(2) => Reserve::Issued,
         Int(3) => Reserve::SoldOut,
         Int(4) => Reserve::NotOpen { opens_at },

@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use crate::{
     error::GateError,
-    gate::{Gate, GateRules, at_most},
+    gate::{Gate, GateRules, RESERVE_MEMBERS_MAX, at_most},
+    release::{self, Reservation},
     reply,
-    script::{BEGIN_LOAD, Call, LOAD, OPEN, PENDING_OF, PENDING_OLDER_THAN, STATUS},
+    script::{BEGIN_LOAD, Call, LOAD, OPEN, PENDING_OF, PENDING_OLDER_THAN, SHUT, STATUS},
 };
 
 /// The most members in one [`Gate::load`] call.
@@ -41,7 +42,7 @@ impl LoadToken {
 pub enum GateState {
     /// Redis knows nothing of it.
     Absent,
-    /// A load is under way, or died half-way.
+    /// A load is under way, or died half-way; or it was shut.
     Loading,
     /// It answers.
     Open,
@@ -101,17 +102,6 @@ pub struct GateStatus {
     pub rules_offset: Option<i64>,
 }
 
-/// A reservation that waits for the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PendingReservation {
-    /// Whose it is.
-    pub member: MemberId,
-    /// The request it was made for; publish it under this id and no other.
-    pub request: RequestId,
-    /// When it was made, by Redis' clock.
-    pub reserved_at: Timestamp,
-}
-
 impl Gate {
     /// Shuts a cold gate and starts a load. False when the gate is open under the server's run id: then there is nothing to do.
     /// Reservations of the lost gate are dropped; what was acknowledged of them stands in the log, which has to be drained
@@ -153,6 +143,30 @@ impl Gate {
         Ok((members >= 0).then_some(members))
     }
 
+    /// Shuts an open gate that was seen at `cursor`, because that is an offset of a log that is gone. False when it is not open, or stands
+    /// elsewhere by now.
+    ///
+    /// # Errors
+    /// [`GateError::Unavailable`]; harmless when repeated.
+    pub async fn shut(&self, code: &CouponCode, cursor: i64) -> Result<bool, GateError> {
+        let call = Call::new(&SHUT, code, 1).number(cursor);
+        Ok(reply::integer(&self.connections.pooled(&call).await?)? == 1)
+    }
+
+    /// Takes back up to [`RESERVE_MEMBERS_MAX`] reservations that [`Gate::pending_older_than`] handed out, because the log will never decide
+    /// them. The answers come in the same order: true when it was taken back, false when it was settled, or is another one by now.
+    ///
+    /// # Errors
+    /// [`GateError::Unavailable`]; harmless when repeated.
+    pub async fn give_up(&self, code: &CouponCode, reservations: &[Reservation]) -> Result<Vec<bool>, GateError> {
+        if reservations.is_empty() {
+            return Ok(Vec::new());
+        }
+        at_most(reservations.len(), RESERVE_MEMBERS_MAX)?;
+        let texts: Vec<String> = reservations.iter().map(|one| format!("{}:handed", one.text())).collect();
+        release::read(self.connections.pooled(&release::call(code, reservations, &texts)).await?)
+    }
+
     /// Hands out up to `limit` (at most [`PENDING_PAGE_MAX`]) reservations that nobody has undertaken to publish for `age`, the oldest
     /// first. From then on their makers cannot release them, and they are not handed out again before `age` has gone by once more.
     ///
@@ -163,7 +177,7 @@ impl Gate {
         code: &CouponCode,
         age: Duration,
         limit: usize,
-    ) -> Result<Vec<PendingReservation>, GateError> {
+    ) -> Result<Vec<Reservation>, GateError> {
         at_most(limit, PENDING_PAGE_MAX)?;
         let call = Call::new(&PENDING_OLDER_THAN, code, 2)
             .number(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
@@ -174,7 +188,7 @@ impl Gate {
         }
         let mut found = Vec::new();
         while let Some(member) = values.next() {
-            found.push(PendingReservation {
+            found.push(Reservation {
                 member: reply::parsed(&member)?,
                 request: reply::parsed(&reply::next(&mut values)?)?,
                 reserved_at: Timestamp::from_unix_ms(reply::parsed(&reply::next(&mut values)?)?),

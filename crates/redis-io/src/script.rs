@@ -35,6 +35,7 @@ script!(SETTLE, "settle");
 script!(BEGIN_LOAD, "begin_load");
 script!(LOAD, "load");
 script!(OPEN, "open");
+script!(SHUT, "shut");
 script!(PENDING_OLDER_THAN, "pending_older_than");
 script!(PENDING_OF, "pending_of");
 script!(STATUS, "status");

@@ -105,7 +105,7 @@ impl Comparing<'_> {
 
     /// Repairs whose answer was lost: whoever is as he should be was repaired then.
     async fn finish_open_repairs(&self) -> Result<(), TaskError> {
-        for (kind, repaired_if) in [(Kind::OnlyInRedis, false), (Kind::OnlyInPostgres, true)] {
+        for (kind, repaired_if) in [(Kind::OnlyInRedis, false), (Kind::OnlyInPostgres, true), (Kind::RefusedByDatabase, false)] {
             let limit = signed(self.settings.page);
             let open = self.store.open_repairs(self.code, kind, limit).await?;
             let ids: Vec<MemberId> = open.iter().filter_map(|member| MemberId::new(member).ok()).collect();

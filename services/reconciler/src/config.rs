@@ -99,6 +99,8 @@ pub struct PendingSettings {
     pub page: usize,
     /// Pages of one coupon in one run.
     pub pages_max: usize,
+    /// Dead letters of one request that PostgreSQL refused, even without its member, after which its reservation is given up.
+    pub refusals_max: i64,
     /// Records that a partition may lag; in a longer line nothing is published again.
     pub lag_records_max: i64,
     /// How long one replica has a coupon to itself, at most.
@@ -107,7 +109,15 @@ pub struct PendingSettings {
 
 impl Default for PendingSettings {
     fn default() -> Self {
-        Self { interval_ms: 5_000, grace_ms: 10_000, page: 500, pages_max: 20, lag_records_max: 10_000, lease_ms: 60_000 }
+        Self {
+            interval_ms: 5_000,
+            grace_ms: 10_000,
+            page: 500,
+            pages_max: 20,
+            refusals_max: 3,
+            lag_records_max: 10_000,
+            lease_ms: 60_000,
+        }
     }
 }
 
@@ -125,11 +135,20 @@ pub struct GateTaskSettings {
     pub loads_max: usize,
     /// How long one replica has a cold gate to itself without renewing its claim.
     pub lease_ms: u64,
+    /// How often the positions are held against the log that Kafka has.
+    pub log_check_ms: u64,
 }
 
 impl Default for GateTaskSettings {
     fn default() -> Self {
-        Self { interval_ms: 500, draining_interval_ms: 50, page: LOAD_MEMBERS_MAX, loads_max: 4, lease_ms: 15_000 }
+        Self {
+            interval_ms: 500,
+            draining_interval_ms: 50,
+            page: LOAD_MEMBERS_MAX,
+            loads_max: 4,
+            lease_ms: 15_000,
+            log_check_ms: 5_000,
+        }
     }
 }
 
@@ -157,6 +176,8 @@ impl Default for RunSettings {
 pub struct CompareSettings {
     /// How often each gate is compared, by all replicas together. Sizes that disagree start one at once.
     pub interval_ms: u64,
+    /// When one that failed, or could not look at everything, is made again.
+    pub retry_ms: u64,
     /// How long one replica has a coupon to itself, at most.
     pub lease_ms: u64,
     /// Holders read, and suspects judged, at a time.
@@ -173,6 +194,7 @@ impl Default for CompareSettings {
     fn default() -> Self {
         Self {
             interval_ms: 21_600_000,
+            retry_ms: 300_000,
             lease_ms: 600_000,
             page: LOAD_MEMBERS_MAX,
             scan_count: 1_000,
@@ -213,22 +235,25 @@ impl Validate for Settings {
         if let Err(error) = contracts::LogKey::parse(self.keys.log_signing.expose()) {
             faults.push(Fault::new("keys.log_signing", "is missing or cannot be used", error.to_string()));
         }
-        let least: [(&str, u64, u64); 20] = [
+        let least: [(&str, u64, u64); 23] = [
             ("coupons.page", u64::try_from(self.coupons.page).unwrap_or(0), 1),
             ("pending.interval_ms", self.pending.interval_ms, 10),
             ("pending.grace_ms", self.pending.grace_ms, 1),
             ("pending.page", wide(self.pending.page), 1),
             ("pending.pages_max", wide(self.pending.pages_max), 1),
+            ("pending.refusals_max", u64::try_from(self.pending.refusals_max).unwrap_or(0), 1),
             ("pending.lease_ms", self.pending.lease_ms, 1_000),
             ("gates.interval_ms", self.gates.interval_ms, 10),
             ("gates.draining_interval_ms", self.gates.draining_interval_ms, 1),
             ("gates.page", wide(self.gates.page), 1),
             ("gates.loads_max", wide(self.gates.loads_max), 1),
             ("gates.lease_ms", self.gates.lease_ms, 1_000),
+            ("gates.log_check_ms", self.gates.log_check_ms, 100),
             ("run.interval_ms", self.run.interval_ms, 100),
             ("run.lease_ms", self.run.lease_ms, 1_000),
             ("run.reports_kept_days", u64::try_from(self.run.reports_kept_days).unwrap_or(0), 1),
             ("compare.interval_ms", self.compare.interval_ms, 100),
+            ("compare.retry_ms", self.compare.retry_ms, 100),
             ("compare.lease_ms", self.compare.lease_ms, 1_000),
             ("compare.page", wide(self.compare.page), 1),
             ("compare.scan_count", wide(self.compare.scan_count), 1),

@@ -7,7 +7,8 @@
 //! 4. load one snapshot of the issued members, whose cursor is the snapshot's decided position;
 //! 5. open, if the token is still there.
 //!
-//! Waiting costs no thread and blocks no other coupon: a run does what can be done now and remembers the rest.
+//! Waiting costs no thread and blocks no other coupon: a run does what can be done now and remembers the rest. Loads go on between
+//! runs and renew their leases themselves, so that a large coupon keeps no other one shut.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,18 +21,17 @@ use domain::{
     clock::SystemClock,
     ids::{CommandId, CouponCode},
 };
-use futures::StreamExt;
-use redis_io::{Gate, LoadToken};
+use redis_io::{Gate, GateStatus, LoadToken};
 
 use crate::{
     config::GateTaskSettings,
     error::TaskError,
     lease::Task,
-    load::load_and_open,
+    loads::{Loads, Order},
     log::CommandLog,
     pending::gauge,
     schedule::{Next, Periodic},
-    store::{Store, Watched, Which},
+    store::{Position, Store, Watched, Which},
     walk::{Coupons, Walk},
 };
 
@@ -46,6 +46,9 @@ pub struct GateTask {
     /// Sizes and bounds.
     pub settings: GateTaskSettings,
     draining: BTreeMap<CouponCode, Draining>,
+    loads: Loads,
+    checked_log: Option<Instant>,
+    foreign: BTreeSet<i32>,
 }
 
 /// A gate that is shut and waits for its part of the log to be decided.
@@ -66,6 +69,10 @@ pub struct GateReport {
     pub open: usize,
     /// Gates that wait for the log to be decided.
     pub draining: usize,
+    /// Gates that are being loaded.
+    pub loading: usize,
+    /// Open gates that were shut because their log is gone.
+    pub shut: Vec<CouponCode>,
     /// Gates that were opened, with their number of members.
     pub opened: Vec<(CouponCode, i64)>,
     /// Coupons that failed, with their error.
@@ -76,10 +83,12 @@ impl GateTask {
     /// A task that has not looked at anything yet.
     #[must_use]
     pub fn new(store: Arc<Store>, gate: Arc<Gate>, log: Arc<dyn CommandLog>, settings: GateTaskSettings) -> Self {
-        Self { store, gate, log, settings, draining: BTreeMap::new() }
+        let loads = Loads::new(Arc::clone(&store), Arc::clone(&gate), settings.clone());
+        Self { store, gate, log, settings, draining: BTreeMap::new(), loads, checked_log: None, foreign: BTreeSet::new() }
     }
 
-    /// Does what can be done now for every cold gate. One coupon's failure is noted and the next one goes on.
+    /// Does what can be done now for every cold gate, and waits for loads under way for one interval at most. One coupon's failure is
+    /// noted and the next one goes on.
     ///
     /// # Errors
     /// Redis or PostgreSQL cannot be asked at all.
@@ -87,12 +96,13 @@ impl GateTask {
         // One failure for a Redis that is away, instead of one for each coupon.
         self.gate.check().await?;
         let mut report = GateReport::default();
+        self.check_log().await?;
         let mut cold = BTreeSet::new();
         let store = Arc::clone(&self.store);
         let mut coupons = Coupons::new(&store, Which::Reserved, walk);
         while let Some(watched) = coupons.next().await? {
             report.coupons += 1;
-            match self.look(&watched, &mut cold).await {
+            match self.look(&watched, &mut cold, &mut report).await {
                 Ok(true) => report.open += 1,
                 Ok(false) => {}
                 Err(error) => {
@@ -101,10 +111,11 @@ impl GateTask {
                 }
             }
         }
-        // What is not cold any more, or not reserved, is nothing to wait for.
+        // What is not cold any more, not reserved, or taken by another replica, is nothing to wait for.
         self.draining.retain(|code, _| cold.contains(code));
-        self.open_drained(walk, &mut report).await?;
-        report.draining = self.draining.len();
+        self.load_drained(walk, &mut report).await?;
+        self.loads.finish(Duration::from_millis(self.settings.interval_ms), walk, &mut report).await;
+        (report.draining, report.loading) = (self.draining.len(), self.loads.len());
         metrics::gauge!("trueup_reconciler_gates", "state" => "open").set(gauge(count(report.open)));
         metrics::gauge!("trueup_reconciler_gates", "state" => "cold")
             .set(gauge(count(report.coupons.saturating_sub(report.open))));
@@ -112,11 +123,20 @@ impl GateTask {
     }
 
     /// Looks at one gate and begins its load if it is cold. True when it is open.
-    async fn look(&mut self, watched: &Watched, cold: &mut BTreeSet<CouponCode>) -> Result<bool, TaskError> {
+    async fn look(
+        &mut self,
+        watched: &Watched,
+        cold: &mut BTreeSet<CouponCode>,
+        report: &mut GateReport,
+    ) -> Result<bool, TaskError> {
         let code = &watched.coupon.code;
         let status = self.gate.status(code).await?;
-        if !status.state.is_cold() {
+        if !status.state.is_cold() && !self.shut_if_foreign(watched, &status, report).await? {
             return Ok(true);
+        }
+        // A load that goes on renews its lease itself, and finds by its token whether it was overtaken.
+        if self.loads.contains(code) {
+            return Ok(false);
         }
         let ttl = Duration::from_millis(self.settings.lease_ms);
         if !self.store.acquire(code, Task::Gate, ttl, Duration::ZERO).await? {
@@ -143,7 +163,48 @@ impl GateTask {
         Ok(false)
     }
 
-    async fn open_drained(&mut self, walk: &Walk, report: &mut GateReport) -> Result<(), TaskError> {
+    /// Looks, now and then, which partitions' positions belong to another log than Kafka has.
+    async fn check_log(&mut self) -> Result<(), TaskError> {
+        let every = Duration::from_millis(self.settings.log_check_ms);
+        // Where something was found, each run looks: a gate that has just been opened on the new log is not shut once more.
+        if self.foreign.is_empty() && self.checked_log.is_some_and(|at| at.elapsed() < every) {
+            return Ok(());
+        }
+        self.checked_log = Some(Instant::now());
+        let positions = self.store.positions().await?;
+        match self.log.incarnation().await {
+            Ok(log) => {
+                let foreign = positions.into_iter().filter(|(_, position)| position.log != log);
+                self.foreign = foreign.map(|(partition, _)| partition).collect();
+            }
+            // Nobody knows which log it is, so nothing is shut for it. Open gates need no Kafka.
+            Err(error) => {
+                self.foreign.clear();
+                tracing::debug!(%error, "which log Kafka has could not be asked");
+            }
+        }
+        Ok(())
+    }
+
+    /// Shuts an open gate whose decided position belongs to a log that is gone: its cursor says nothing about the new log, and whoever it
+    /// admits would wait for a decision that never comes. True when it is shut.
+    async fn shut_if_foreign(&self, watched: &Watched, status: &GateStatus, report: &mut GateReport) -> Result<bool, TaskError> {
+        let code = &watched.coupon.code;
+        let Some(cursor) = status.cursor.filter(|_| self.foreign.contains(&watched.coupon.partition)) else {
+            return Ok(false);
+        };
+        if !self.gate.shut(code, cursor).await? {
+            return Ok(false);
+        }
+        metrics::counter!("trueup_reconciler_gates_shut_total").increment(1);
+        tracing::error!(couponCode = %code, partition = watched.coupon.partition, cursor,
+            "[RECONCILIATION] [ALARM] gate shut: its partition's decided position belongs to another log than Kafka has");
+        report.shut.push(code.clone());
+        Ok(true)
+    }
+
+    /// Begins the loads of gates whose partition is decided far enough.
+    async fn load_drained(&mut self, walk: &Walk, report: &mut GateReport) -> Result<(), TaskError> {
         if self.draining.is_empty() {
             return Ok(());
         }
@@ -152,40 +213,17 @@ impl GateTask {
         let mut drained = Vec::new();
         for (code, draining) in &self.draining {
             match (positions.get(&draining.partition), draining.end) {
-                (Some(position), _) if position.log != log => {
-                    let error = TaskError::OtherLog { recorded: position.log.to_string(), found: log.to_string() };
+                (Some(Position { log: recorded, .. }), _) if *recorded != log => {
+                    let error = TaskError::OtherLog { recorded: recorded.to_string(), found: log.to_string() };
                     report.failures.push((code.clone(), walk.failed(Task::Gate, code, &error)));
                 }
-                (Some(position), Some(end)) if position.next_offset >= end => drained.push((code.clone(), draining.token, end)),
+                (Some(position), Some(end)) if position.next_offset >= end => drained.push((code.clone(), end)),
                 _ => {}
             }
         }
-        let (store, gate, page) = (&self.store, &self.gate, self.settings.page);
-        let loads = drained.into_iter().map(|(code, token, end)| async move {
-            let loaded = load_and_open(store, gate, &code, token, end, page, walk).await;
-            // The lease goes back in any case; the token protects a load that another replica begins meanwhile.
-            let given_back = store.give_back(&code, Task::Gate, loaded.is_ok()).await;
-            (code, loaded.and_then(|opened| given_back.map(|()| opened)))
-        });
-        let mut loads = futures::stream::iter(loads).buffer_unordered(self.settings.loads_max);
-        let mut finished = Vec::new();
-        while let Some(load) = loads.next().await {
-            finished.push(load);
-        }
-        drop(loads);
-        for (code, loaded) in finished {
-            // Loaded or not: the token is used up or gone, and the next run looks at the gate afresh.
-            let Some(draining) = self.draining.remove(&code) else { continue };
-            match loaded {
-                Ok(Some(opened)) => {
-                    metrics::counter!("trueup_reconciler_gates_opened_total").increment(1);
-                    metrics::histogram!("trueup_reconciler_gate_open_seconds").record(draining.since.elapsed());
-                    tracing::info!(couponCode = %code, members = opened.members, cursor = opened.cursor,
-                        elapsedMs = u64::try_from(draining.since.elapsed().as_millis()).unwrap_or(u64::MAX), "[RECONCILIATION] gate opened");
-                    report.opened.push((code, opened.members));
-                }
-                Ok(None) => tracing::warn!(couponCode = %code, "[RECONCILIATION] a gate's load was overtaken; beginning again"),
-                Err(error) => report.failures.push((code.clone(), walk.failed(Task::Gate, &code, &error))),
+        for (code, end) in drained.into_iter().take(self.loads.room()) {
+            if let Some(Draining { token, since, .. }) = self.draining.remove(&code) {
+                self.loads.begin(Order { code, token, end, since }, walk);
             }
         }
         Ok(())
@@ -201,7 +239,11 @@ impl Periodic for GateTask {
     async fn run(&mut self, walk: &Walk) -> Result<Next, TaskError> {
         let report = self.run_once(walk).await?;
         let soon = Duration::from_millis(self.settings.draining_interval_ms);
-        Ok(if report.draining > 0 { Next::Soon(soon) } else { Next::AtRate })
+        Ok(if report.draining + report.loading > 0 { Next::Soon(soon) } else { Next::AtRate })
+    }
+
+    async fn end(&mut self) {
+        self.loads.end().await;
     }
 }
 

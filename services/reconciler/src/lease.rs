@@ -3,7 +3,7 @@
 //! Not advisory locks: the session kind leaks through pools, and the transaction kind would hold a transaction open for as long
 //! as a gate drains. A lease that ends too early is no danger, because each task is fenced by itself: loads by their token in
 //! Redis, hand-outs by the script that takes them, counts by the coupon's row lock. The lease only keeps two replicas from
-//! doing the same work, or from taking each other's token away for ever.
+//! doing the same work, or from taking each other's token away for ever: work that may take longer than its lease renews it.
 
 use std::time::Duration;
 
@@ -12,6 +12,9 @@ use diesel_async::RunQueryDsl;
 use domain::ids::CouponCode;
 
 use crate::{error::TaskError, store::Store};
+
+/// A lease is renewed so many times in its time, so that one lost renewal costs nothing.
+const RENEWALS: u32 = 3;
 
 /// The work that a lease is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,6 +72,21 @@ impl Store {
         .load(&mut connection)
         .await?;
         Ok(!rows.is_empty())
+    }
+
+    /// Renews a lease that this replica has, again and again; ends when another replica has it. A renewal that fails is no loss by itself:
+    /// the next one comes soon, and whoever takes the lease meanwhile fences this one out.
+    pub async fn renew_until_lost(&self, code: &CouponCode, task: Task, ttl: Duration) {
+        loop {
+            tokio::time::sleep(ttl / RENEWALS).await;
+            match self.acquire(code, task, ttl, Duration::ZERO).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::warn!(couponCode = %code, task = task.as_str(), %error, "[RECONCILIATION] a lease could not be renewed");
+                }
+            }
+        }
     }
 
     /// Gives a lease back; `done` also notes when the task was finished.

@@ -8,9 +8,11 @@ pub mod error;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
 pub mod gates;
+pub mod given_up;
 pub mod kafka;
 pub mod lease;
 pub mod load;
+pub mod loads;
 pub mod log;
 pub mod pending;
 pub mod reconciler;

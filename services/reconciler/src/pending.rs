@@ -1,18 +1,21 @@
 //! Task 1: reservations that nobody has published for the grace time are published again, under the id they have.
 //!
 //! Nobody decides here. The fold gives the request its outcome, or finds that it has one; the settler then does the rest. A copy
-//! that comes twice is told its outcome twice, so that a repeat can do no harm but cost a record.
+//! that comes twice is told its outcome twice, so that a repeat can do no harm but cost a record. A request that PostgreSQL refuses time
+//! and again is given up: see [`crate::given_up`].
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use domain::{coupon::Request, ids::CouponCode};
-use redis_io::{Gate, GateError, PendingReservation};
+use domain::{clock::Timestamp, coupon::Request, ids::CouponCode};
+use redis_io::{Gate, GateError, Reservation};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     config::PendingSettings,
     error::TaskError,
+    given_up::Hopeless,
     lease::Task,
     log::{CommandLog, Published},
     schedule::{Next, Periodic},
@@ -47,6 +50,8 @@ pub struct PendingReport {
     pub refused: usize,
     /// May have been written.
     pub unknown: usize,
+    /// Given up, because PostgreSQL refuses their requests.
+    pub given_up: usize,
     /// Coupons that failed, with their error.
     pub failures: Vec<(CouponCode, String)>,
 }
@@ -59,6 +64,7 @@ struct CouponReport {
     acknowledged: usize,
     refused: usize,
     unknown: usize,
+    given_up: usize,
 }
 
 impl PendingTask {
@@ -79,6 +85,7 @@ impl PendingTask {
                     report.acknowledged += coupon.acknowledged;
                     report.refused += coupon.refused;
                     report.unknown += coupon.unknown;
+                    report.given_up += coupon.given_up;
                     oldest_ms = oldest_ms.max(coupon.oldest_ms);
                 }
                 Err(error) => {
@@ -118,7 +125,7 @@ impl PendingTask {
         if !self.store.acquire(code, Task::Pending, ttl, Duration::ZERO).await? {
             return Ok(report);
         }
-        let published = self.publish_old(watched, stop, &mut report).await;
+        let published = self.publish_old(watched, status.now, stop, &mut report).await;
         // Given back whatever happened; what was handed out is not handed out again within the grace time.
         self.store.give_back(code, Task::Pending, published.is_ok()).await?;
         if report.acknowledged + report.refused + report.unknown > 0 {
@@ -128,7 +135,13 @@ impl PendingTask {
         published.map(|()| report)
     }
 
-    async fn publish_old(&self, watched: &Watched, stop: &CancellationToken, report: &mut CouponReport) -> Result<(), TaskError> {
+    async fn publish_old(
+        &self,
+        watched: &Watched,
+        now: Timestamp,
+        stop: &CancellationToken,
+        report: &mut CouponReport,
+    ) -> Result<(), TaskError> {
         let (code, partition) = (&watched.coupon.code, watched.coupon.partition);
         let grace = Duration::from_millis(self.settings.grace_ms);
         for _ in 0..self.settings.pages_max {
@@ -140,7 +153,12 @@ impl PendingTask {
                 Err(GateError::Cold) => return Ok(()),
                 page => page?,
             };
+            let full = page.len() >= self.settings.page;
+            let page = self.without_hopeless(code, now, page, report).await?;
             if page.is_empty() {
+                if full {
+                    continue;
+                }
                 return Ok(());
             }
             let requests: Vec<Request> = page.iter().map(|one| request_of(code, one)).collect();
@@ -158,11 +176,44 @@ impl PendingTask {
             }
             report.acknowledged += acknowledged;
             // A broker that takes nothing will not take the next page either.
-            if acknowledged == 0 || page.len() < self.settings.page {
+            if acknowledged == 0 || !full {
                 return Ok(());
             }
         }
         Ok(())
+    }
+}
+
+impl PendingTask {
+    /// Gives up what PostgreSQL has refused often enough, and leaves the rest. Only reservations that are old enough to have been refused so
+    /// often are looked up.
+    async fn without_hopeless(
+        &self,
+        code: &CouponCode,
+        now: Timestamp,
+        page: Vec<Reservation>,
+        report: &mut CouponReport,
+    ) -> Result<Vec<Reservation>, TaskError> {
+        let tries = self.settings.refusals_max;
+        let age_ms = i64::try_from(self.settings.grace_ms).unwrap_or(i64::MAX).saturating_mul(tries);
+        let old = page.iter().filter(|one| now.unix_ms().saturating_sub(one.reserved_at.unix_ms()) >= age_ms);
+        let old: Vec<Uuid> = old.map(|one| one.request.uuid()).collect();
+        let mut refused = self.store.refused(code, &old, tries).await?;
+        let (mut hopeless, mut rest) = (Vec::new(), Vec::new());
+        for reservation in page {
+            match refused.remove(&reservation.request.uuid()) {
+                Some(detail) => hopeless.push(Hopeless { reservation, detail }),
+                None => rest.push(reservation),
+            }
+        }
+        let given_up = self.store.give_up(&self.gate, code, &hopeless).await?;
+        report.given_up += given_up;
+        metrics::counter!("trueup_reconciler_given_up_total").increment(u64::try_from(given_up).unwrap_or(u64::MAX));
+        for Hopeless { reservation, detail } in &hopeless {
+            tracing::error!(couponCode = %code, memberId = %reservation.member, requestId = %reservation.request, detail, tries,
+                "[RECONCILIATION] [ALARM] a reservation is given up: PostgreSQL refuses every row of its request");
+        }
+        Ok(rest)
     }
 }
 
@@ -177,11 +228,11 @@ impl Periodic for PendingTask {
     }
 }
 
-fn request_of(code: &CouponCode, one: &PendingReservation) -> Request {
+fn request_of(code: &CouponCode, one: &Reservation) -> Request {
     Request { id: one.request, coupon: code.clone(), member: one.member.clone(), admitted: true }
 }
 
-fn tell(code: &CouponCode, one: &PendingReservation, outcome: &Published) {
+fn tell(code: &CouponCode, one: &Reservation, outcome: &Published) {
     let (member, request) = (&one.member, one.request);
     let label = match outcome {
         Published::Acknowledged => {

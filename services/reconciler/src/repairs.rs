@@ -15,6 +15,8 @@ pub enum Kind {
     OnlyInRedis,
     /// Holder of an issue that the settler has told the gate, and not in its set.
     OnlyInPostgres,
+    /// In the gate by a reservation that was given up, because PostgreSQL refuses every row of its request.
+    RefusedByDatabase,
 }
 
 impl Kind {
@@ -24,6 +26,7 @@ impl Kind {
         match self {
             Self::OnlyInRedis => "only_in_redis",
             Self::OnlyInPostgres => "only_in_postgres",
+            Self::RefusedByDatabase => "refused_by_database",
         }
     }
 }
@@ -44,7 +47,7 @@ struct MemberRow {
 }
 
 /// PostgreSQL's texts hold no U+0000, so nobody with one has an issue, and rows name him by its escape.
-fn storable(member: &str) -> String {
+pub(crate) fn storable(member: &str) -> String {
     member.replace('\0', "\\0")
 }
 

@@ -90,12 +90,26 @@ pub struct CouponReport {
     pub issued_quantity_before: Option<i64>,
     /// The full comparison, if one was made: the members by kind, and what was repaired.
     pub comparison: Option<Comparison>,
+    /// The coupon is queued, or it is ended and Redis has forgotten it: a comparison has nothing to look at.
+    #[serde(skip)]
+    pub no_gate_needed: bool,
     /// Nothing was repaired, because nothing was to be.
     pub dry_run: bool,
     /// What could not be looked at, and why.
     pub errors: Vec<String>,
     /// How long it took.
     pub duration_ms: i64,
+}
+
+impl CouponReport {
+    /// Whether a full comparison looked at everybody and repaired whatever it found, or there was no gate to compare.
+    #[must_use]
+    pub fn is_compared(&self) -> bool {
+        match &self.comparison {
+            Some(comparison) => comparison.not_judged == 0 && comparison.errors.is_empty(),
+            None => self.no_gate_needed,
+        }
+    }
 }
 
 /// What a whole run found.
@@ -177,7 +191,9 @@ impl RunTask {
             return Ok(None);
         }
         let looked = self.coupon(watched, depth, walk).await;
-        self.store.give_back(code, task, looked.is_ok()).await?;
+        // What was not looked at, or only looked at, is still due.
+        let done = looked.as_ref().is_ok_and(|report| !depth.dry_run && (task != Task::Compare || report.is_compared()));
+        self.store.give_back(code, task, done).await?;
         looked.map(Some)
     }
 
@@ -205,6 +221,7 @@ impl RunTask {
             has_mismatch: false,
             issued_quantity_before: None,
             comparison: None,
+            no_gate_needed: watched.coupon.admission != Admission::Reserved,
             dry_run: depth.dry_run,
             errors: Vec::new(),
             duration_ms: 0,
@@ -230,6 +247,8 @@ impl RunTask {
         if watched.coupon.admission == Admission::Reserved {
             let missing = counted.highest.saturating_sub(counted.issues);
             self.compare_sizes(code, missing, &mut report).await?;
+            // A gate that went cold is not loaded again once its coupon is ended.
+            report.no_gate_needed = watched.coupon.ended && report.gate != GateState::Open.as_str();
             if report.gate == GateState::Open.as_str() && (depth.full || report.has_mismatch) {
                 self.compare_members(code, depth, walk, &mut report).await?;
             }
@@ -410,7 +429,14 @@ impl Periodic for CompareTask {
     }
 
     async fn run(&mut self, walk: &Walk) -> Result<Next, TaskError> {
-        self.0.compare_once(walk).await.map(|_| Next::AtRate)
+        let report = self.0.compare_once(walk).await?;
+        let whole = report.failures.is_empty() && report.coupons.iter().all(CouponReport::is_compared);
+        Ok(if whole { Next::AtRate } else { self.after_failure() })
+    }
+
+    /// A comparison that was not made does not count as one for hours.
+    fn after_failure(&self) -> Next {
+        Next::Soon(Duration::from_millis(self.0.compare.retry_ms))
     }
 }
 

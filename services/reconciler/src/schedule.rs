@@ -50,10 +50,18 @@ pub trait Periodic: Send {
     /// # Errors
     /// Nothing could be done at all; failures of single coupons are in the task's own report.
     async fn run(&mut self, walk: &Walk) -> Result<Next, TaskError>;
+
+    /// When to run again after a run that could not be made.
+    fn after_failure(&self) -> Next {
+        Next::AtRate
+    }
+
+    /// Waits for what goes on between runs, when the process ends. Most tasks have nothing of it.
+    async fn end(&mut self) {}
 }
 
 /// Runs a task at a fixed rate: a run that takes longer than the interval skips the ticks it missed. A failed run is logged and the
-/// next one comes at its time. Ends when the walk's `stop` is cancelled, after the run that is under way.
+/// next one comes at its time. Ends when the walk's `stop` is cancelled, after the run that is under way and what it left going on.
 pub async fn at_fixed_rate(mut periodic: impl Periodic, interval: Duration, walk: &Walk, signs: &Signs) {
     let (task, stop) = (periodic.task(), &walk.stop);
     let mut due = Instant::now();
@@ -78,7 +86,7 @@ pub async fn at_fixed_rate(mut periodic: impl Periodic, interval: Duration, walk
                     tracing::error!(task = task.as_str(), %error, "[RECONCILIATION] run failed");
                     failing = Some(Instant::now());
                 }
-                Next::AtRate
+                periodic.after_failure()
             }
         };
         due = after(due, interval, Instant::now());
@@ -88,6 +96,7 @@ pub async fn at_fixed_rate(mut periodic: impl Periodic, interval: Duration, walk
         };
         wait(until, stop, signs).await;
     }
+    periodic.end().await;
 }
 
 /// The first tick behind `now`.

@@ -11,7 +11,8 @@ use crate::{
     store::{Store, Watched, Which},
 };
 
-/// How a task goes through the coupons.
+/// How a task goes through the coupons. Cheap to clone.
+#[derive(Clone)]
 pub struct Walk {
     /// Set when the process is about to end; a task stops before the next coupon or page.
     pub stop: CancellationToken,

@@ -39,6 +39,8 @@ pub enum Variant {
     RemoveBehind,
     /// A release that takes back what others were handed.
     ReleaseHanded,
+    /// A release that names the request, and not the reservation of one moment.
+    ReleaseByRequest,
     /// A gate that trusts what a restart brought back.
     TrustOldFile,
 }
@@ -85,8 +87,6 @@ pub struct Line {
     pub fallback: bool,
     /// A variant: a request that the gate calls sold out is appended, to learn whether it exists.
     pub keyed: bool,
-    /// A release names the gate that the reservation was made in. Today's does not: it names the request only.
-    pub release_names_gate: bool,
     /// Settlers: one, or one and a zombie.
     pub settlers: usize,
     /// Replicas of the reconciler.
@@ -107,7 +107,6 @@ impl Default for Line {
             opened: true,
             fallback: false,
             keyed: false,
-            release_names_gate: false,
             settlers: 1,
             replicas: 1,
             faults: Faults::default(),
@@ -130,7 +129,7 @@ pub enum Call {
         signed: bool,
         /// This very call made the reservation.
         own: bool,
-        /// In which life of the gate; only properties read it.
+        /// In which life of the gate. It stands for the moment of the reservation, too: one that is made in another life is another one.
         life: u8,
         /// How often it may ask after this time.
         tries: u8,
@@ -139,7 +138,7 @@ pub enum Call {
     Releasing {
         /// Which.
         id: Id,
-        /// In which life of the gate it was made; nothing reads it unless a release names its gate.
+        /// In which life of the gate it was made, which stands for the moment.
         life: u8,
         /// How often it may ask after this time.
         tries: u8,

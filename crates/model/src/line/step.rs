@@ -3,7 +3,7 @@
 use super::{Action, Call, Line, Load, Publish, State, Variant, actions::waits_to_be_told};
 use crate::{
     fold::{NO_LIFE, Rec, bit},
-    gate::{Gate, Reserved, SettleRule, Settled},
+    gate::{Gate, ReleaseRule, Reserved, SettleRule, Settled},
 };
 
 impl Line {
@@ -13,7 +13,8 @@ impl Line {
             Action::AskAnswerLost(at) => {
                 state.faults.reply_lost -= 1;
                 let (id, _) = self.calls[usize::from(at)];
-                let _ = state.gate.reserve(state.run, self.owner(id), id);
+                let now = life(state);
+                let _ = state.gate.reserve(state.run, self.owner(id), id, now);
                 self.without_gate(state, at);
             }
             Action::AskUnreached(at) => {
@@ -23,10 +24,12 @@ impl Line {
             Action::Produce(at, how) => self.produce(state, at, how),
             Action::Release(at) => {
                 let Call::Releasing { id, life: made_in, tries } = state.calls[usize::from(at)] else { return };
-                let even_handed = self.variant == Variant::ReleaseHanded;
-                if !self.release_names_gate || made_in == life(state) {
-                    state.gate.release(state.run, self.owner(id), id, even_handed);
-                }
+                let rule = match self.variant {
+                    Variant::ReleaseHanded => ReleaseRule::EvenHanded,
+                    Variant::ReleaseByRequest => ReleaseRule::ByRequest,
+                    _ => ReleaseRule::Exact,
+                };
+                state.gate.release(state.run, rule, self.owner(id), id, made_in);
                 state.calls[usize::from(at)] = again(tries);
             }
             Action::Die(at) => {
@@ -57,7 +60,7 @@ impl Line {
                 }
                 if self.variant == Variant::RepairInRedisOnly {
                     if let Some(pending) = pending {
-                        state.gate.release(state.run, member, pending.id, true);
+                        state.gate.release(state.run, ReleaseRule::EvenHanded, member, pending.id, pending.at);
                     }
                 } else if let Some(id) = state.gate.hand_out(state.run, member) {
                     state.replicas[usize::from(at)].handed = Some((id, life(state)));
@@ -108,7 +111,7 @@ impl Line {
         let life = life(state);
         let hold = |id, signed, own, life| Call::Holding { id, signed, own, life, tries };
         let known = self.ledger(state).row(id).is_some();
-        state.calls[at] = match state.gate.reserve(state.run, self.owner(id), id) {
+        state.calls[at] = match state.gate.reserve(state.run, self.owner(id), id, life) {
             Reserved::Cold => return self.without_gate(state, at as u8),
             Reserved::Fresh => hold(id, true, true, life),
             Reserved::Existing(id) => hold(id, true, false, life),

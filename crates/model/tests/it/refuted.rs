@@ -65,6 +65,13 @@ fn releasing_what_others_were_handed() {
 }
 
 #[test]
+fn a_release_that_names_only_the_request() {
+    let faults = Faults { refused: 1, flush: 1, ..Faults::default() };
+    let line = Line { calls: vec![(0, 1), (0, 1), (1, 1)], ..variant(Variant::ReleaseByRequest, faults) };
+    refuted("releasing by request", line, SOLD_ONCE);
+}
+
+#[test]
 fn trusting_an_old_file() {
     let faults = Faults { save: 1, restart: 1, ..Faults::default() };
     refuted("trusting an old file", variant(Variant::TrustOldFile, faults), SOLD_ONCE);

@@ -2,15 +2,15 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use domain::ids::CouponCode;
+use domain::{clock::Timestamp, ids::CouponCode};
 use model::{
     fold::{Ledger, Row, Verdict, bit},
-    gate::{GateState, MEMBERS_MAX, Reserved, SettleRule, Settled},
+    gate::{GateState, MEMBERS_MAX, ReleaseRule, Removed, Reserved, SettleRule, Settled},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
-use redis_io::{Gate, GateError, GateRules, Reserve, Settle, SettleItem, SettleKind, keys};
+use redis_io::{Gate, GateError, GateRules, Removal, Reservation, Reserve, Settle, SettleItem, SettleKind, keys};
 
-use crate::server::{Server, code, member, request, rules, token};
+use crate::server::{RESERVED, Server, code, member, request, rules, timeless, token};
 
 const MEMBERS: u8 = MEMBERS_MAX as u8;
 const IDS: u8 = 6;
@@ -19,12 +19,32 @@ const TOKENS: u8 = 3;
 #[derive(Debug, Clone)]
 enum Step {
     Reserve(u8, u8),
-    Release(u8, u8),
-    Settle { behind: i8, rows: Vec<Row>, total: u8, ended: bool, rules: u8 },
+    /// Who, under which id (none: the one that he holds), and how many moments ago, of those at which reservations were made.
+    Release(u8, Option<u8>, u8),
+    Settle {
+        behind: i8,
+        rows: Vec<Row>,
+        total: u8,
+        ended: bool,
+        rules: u8,
+    },
     HandOut,
+    Add(u8),
+    Remove {
+        who: u8,
+        behind: i8,
+    },
+    Shut {
+        behind: i8,
+    },
     BeginLoad(u8),
     Load(u8, u8),
-    Open { token: u8, cursor: u8, total: u8, rules: u8 },
+    Open {
+        token: u8,
+        cursor: u8,
+        total: u8,
+        rules: u8,
+    },
     Flush,
 }
 
@@ -47,9 +67,12 @@ fn step() -> impl Strategy<Value = Step> {
     let settle = (behind, prop::collection::vec(row, 0..4), 0..4_u8, prop::bool::weighted(0.1), 0..4_u8);
     prop_oneof![
         6 => (0..MEMBERS, 0..IDS).prop_map(|(who, id)| Step::Reserve(who, id)),
-        2 => (0..MEMBERS, 0..IDS).prop_map(|(who, id)| Step::Release(who, id)),
+        3 => (0..MEMBERS, prop::option::weighted(0.3, 0..IDS), 0..3_u8).prop_map(|(who, id, ago)| Step::Release(who, id, ago)),
         4 => settle.prop_map(|(behind, rows, total, ended, rules)| Step::Settle { behind, rows, total, ended, rules }),
         1 => Just(Step::HandOut),
+        1 => (0..MEMBERS).prop_map(Step::Add),
+        2 => (0..MEMBERS, -1..2_i8).prop_map(|(who, behind)| Step::Remove { who, behind }),
+        1 => (-1..2_i8).prop_map(|behind| Step::Shut { behind }),
         1 => (0..TOKENS).prop_map(Step::BeginLoad),
         1 => (0..TOKENS, 0..1_u8 << MEMBERS).prop_map(|(token, members)| Step::Load(token, members)),
         2 => (0..TOKENS, 3..6_u8, 0..4_u8, 0..4_u8)
@@ -79,24 +102,68 @@ fn members(mask: u8) -> impl Iterator<Item = u8> {
     (0..MEMBERS).filter(move |who| mask & bit(*who) != 0)
 }
 
-async fn take(gate: &Gate, server: &Server, coupon: &CouponCode, expected: &mut model::gate::Gate, step: &Step) {
+/// The moments at which reservations were made, by Redis' clock; the model counts them.
+type Moments = Vec<Timestamp>;
+
+fn number_of(moments: &mut Moments, at: Timestamp) -> u8 {
+    let known = moments.iter().position(|known| *known == at);
+    known.unwrap_or_else(|| {
+        moments.push(at);
+        moments.len() - 1
+    }) as u8
+}
+
+async fn take(
+    (gate, server, coupon): (&Gate, &Server, &CouponCode),
+    expected: &mut model::gate::Gate,
+    moments: &mut Moments,
+    step: &Step,
+) {
     match step {
         Step::Reserve(who, id) => {
             let answer = gate.reserve(coupon, &[(member((*who).into()), request((*id).into()))]).await;
-            match expected.reserve(0, *who, *id) {
+            let at = match answer.as_deref() {
+                Ok([Reserve::Reserved { at }]) => number_of(moments, *at),
+                _ => u8::MAX,
+            };
+            let answer = answer.map(timeless);
+            match expected.reserve(0, *who, *id, at) {
                 Reserved::Cold => assert!(matches!(answer, Err(GateError::Cold)), "{step:?}"),
-                Reserved::Fresh => assert_eq!(answer.unwrap(), [Reserve::Reserved], "{step:?}"),
+                Reserved::Fresh => assert_eq!(answer.unwrap(), [RESERVED], "{step:?}"),
                 Reserved::Existing(id) => assert_eq!(answer.unwrap(), [Reserve::Pending(request(id.into()))], "{step:?}"),
                 Reserved::Issued => assert_eq!(answer.unwrap(), [Reserve::Issued], "{step:?}"),
                 Reserved::SoldOut => assert_eq!(answer.unwrap(), [Reserve::SoldOut], "{step:?}"),
                 Reserved::Ended => assert_eq!(answer.unwrap(), [Reserve::Ended], "{step:?}"),
             }
         }
-        Step::Release(who, id) => {
-            let before = expected.clone();
-            expected.release(0, *who, *id, false);
-            let released = gate.release(coupon, &member((*who).into()), request((*id).into())).await.unwrap();
-            assert_eq!(released, before != *expected, "{step:?}");
+        Step::Release(who, id, ago) => {
+            let held = expected.pending[usize::from(*who)].map(|pending| pending.id);
+            let id = &id.or(held).unwrap_or_default();
+            let number = moments.len().saturating_sub(1 + usize::from(*ago));
+            let reserved_at = moments.get(number).copied().unwrap_or_default();
+            let reservation = Reservation { member: member((*who).into()), request: request((*id).into()), reserved_at };
+            let released = gate.release(coupon, &reservation).await.unwrap();
+            assert_eq!(released, expected.release(0, ReleaseRule::Exact, *who, *id, number as u8), "{step:?}");
+        }
+        Step::Add(who) => {
+            let answer = match gate.add(coupon, &[member((*who).into())]).await {
+                Err(GateError::Cold) => None,
+                added => Some(added.unwrap() == 1),
+            };
+            assert_eq!(answer, expected.add(0, *who), "{step:?}");
+        }
+        Step::Remove { who, behind } => {
+            let snapshot = expected.cursor.saturating_add_signed(-behind);
+            let answer = match gate.remove(coupon, snapshot.into(), &[member((*who).into()).to_string()]).await {
+                Err(GateError::Cold) => Removed::Cold,
+                Ok(Removal::CursorAt(cursor)) => Removed::CursorAt(cursor.try_into().unwrap()),
+                done => Removed::Done(done.unwrap() == Removal::Done(vec![true])),
+            };
+            assert_eq!(answer, expected.remove(0, *who, snapshot, false), "{step:?}");
+        }
+        Step::Shut { behind } => {
+            let cursor = expected.cursor.saturating_add_signed(-behind);
+            assert_eq!(gate.shut(coupon, cursor.into()).await.unwrap(), expected.shut(0, cursor), "{step:?}");
         }
         Step::Settle { behind, rows, total, ended, rules } => {
             let from = expected.cursor.saturating_add_signed(-behind);
@@ -143,7 +210,7 @@ async fn same(gate: &Gate, server: &Server, coupon: &CouponCode, expected: &mode
     let status = gate.status(coupon).await.unwrap();
     let state = match expected.state {
         GateState::Absent => redis_io::GateState::Absent,
-        GateState::Loading(_) => redis_io::GateState::Loading,
+        GateState::Loading(_) | GateState::Shut => redis_io::GateState::Loading,
         GateState::Open => redis_io::GateState::Open,
     };
     assert_eq!(status.state, state, "{step:?}");
@@ -173,10 +240,10 @@ fn the_scripts_do_what_the_explored_model_does() {
             cases.set(cases.get() + 1);
             let coupon = code(&format!("explored-{}", cases.get()));
             runtime.block_on(async {
-                let mut expected = model::gate::Gate::default();
+                let (mut expected, mut moments) = (model::gate::Gate::default(), Moments::new());
                 let opening = [Step::BeginLoad(1), Step::Open { token: 1, cursor: 3, total: 2, rules: 0 }];
                 for step in opening.iter().filter(|_| opened).chain(&steps) {
-                    take(&gate, &server, &coupon, &mut expected, step).await;
+                    take((&gate, &server, &coupon), &mut expected, &mut moments, step).await;
                     same(&gate, &server, &coupon, &expected, step).await;
                 }
             });

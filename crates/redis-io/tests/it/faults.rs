@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use domain::ids::{CouponCode, MemberId, RequestId};
 use redis_io::{Gate, GateError, GateState, RedisSettings, Reserve, Settle, SettleItem, SettleKind};
 
-use crate::server::{Server, code, member, open, request, rules, token};
+use crate::server::{RESERVED, Server, code, member, open, request, rules, seat, timeless, token};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -27,12 +27,12 @@ async fn an_old_file_under_a_new_run_id_is_cold() {
     let gate = server.gate().await;
     let coupon = code("c");
     open(&gate, &coupon, &rules(5)).await;
-    gate.reserve(&coupon, &[(member(1), request(1))]).await.unwrap();
+    let reserved = seat(&gate, &coupon, 1, 1).await;
     server.kill_and_restart().await;
 
     assert_eq!(reserve_when_up(&gate, &coupon, (member(2), request(2))).await, Err(GateError::Cold));
     assert_eq!(gate.settle(&coupon, 10, 11, &[], &rules(5)).await.unwrap(), Settle::Cold);
-    assert!(!gate.release(&coupon, &member(1), request(1)).await.unwrap());
+    assert!(!gate.release(&coupon, &reserved).await.unwrap());
     assert_eq!(gate.pending_older_than(&coupon, Duration::ZERO, 10).await, Err(GateError::Cold));
     let status = gate.status(&coupon).await.unwrap();
     assert_eq!((status.state, status.members), (GateState::OtherRun, 1), "nothing was written to the old state");
@@ -48,7 +48,7 @@ async fn a_flushed_script_cache_is_filled_again() {
         if n % 3 == 0 {
             server.command::<()>(&["SCRIPT", "FLUSH", "SYNC"]).await;
         }
-        assert_eq!(gate.reserve(&coupon, &[(member(n), request(n))]).await.unwrap(), [Reserve::Reserved]);
+        seat(&gate, &coupon, n, n).await;
     }
     server.command::<()>(&["SCRIPT", "FLUSH", "SYNC"]).await;
     assert_eq!(gate.settle(&coupon, 10, 11, &[], &rules(50)).await.unwrap(), Settle::Moved);
@@ -112,7 +112,7 @@ async fn a_cut_connection_is_made_again() {
     for n in 0..5 {
         server.command::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
         let answer = reserve_when_up(&gate, &coupon, (member(n), request(n))).await.unwrap();
-        assert!(matches!(answer[..], [Reserve::Reserved | Reserve::Pending(_)]), "{answer:?}");
+        assert!(matches!(answer[..], [Reserve::Reserved { .. } | Reserve::Pending(_)]), "{answer:?}");
     }
     assert_eq!(gate.status(&coupon).await.unwrap().members, 5);
 }
@@ -136,7 +136,7 @@ async fn full_memory_refuses_before_anything_is_written() {
     let refused = gate.reserve(&coupon, &[(member(1), request(1))]).await.unwrap_err();
     assert!(!refused.maybe_executed(), "{refused}");
     server.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
-    assert_eq!(gate.reserve(&coupon, &[(member(1), request(1))]).await.unwrap(), [Reserve::Reserved]);
+    seat(&gate, &coupon, 1, 1).await;
 }
 
 #[tokio::test]
@@ -153,9 +153,10 @@ async fn every_script_stays_in_one_cluster_slot() {
         assert!(gate.begin_load(&coupon, token(1)).await.unwrap());
         assert!(gate.load(&coupon, token(1), &[member(9)]).await.unwrap());
         assert_eq!(gate.open(&coupon, token(1), &rules(5), 10).await.unwrap(), Some(1));
-        let asks = [(member(1), request(1)), (member(2), request(2)), (member(3), request(3))];
-        assert_eq!(gate.reserve(&coupon, &asks).await.unwrap(), [Reserve::Reserved; 3]);
-        assert!(gate.release(&coupon, &member(1), request(1)).await.unwrap());
+        let reserved = seat(&gate, &coupon, 1, 1).await;
+        let asks = [(member(2), request(2)), (member(3), request(3))];
+        assert_eq!(timeless(gate.reserve(&coupon, &asks).await.unwrap()), [RESERVED; 2]);
+        assert!(gate.release(&coupon, &reserved).await.unwrap());
         assert_eq!(gate.pending_older_than(&coupon, Duration::ZERO, 10).await.unwrap().len(), 2);
         let items = [
             SettleItem { kind: SettleKind::Issued, member: member(2), request: request(2) },
@@ -163,5 +164,8 @@ async fn every_script_stays_in_one_cluster_slot() {
         ];
         assert_eq!(gate.settle(&coupon, 10, 13, &items, &rules(5)).await.unwrap(), Settle::Moved);
         assert_eq!(gate.status(&coupon).await.unwrap().members, 2);
+        assert!(!gate.shut(&coupon, 12).await.unwrap(), "it stands elsewhere");
+        assert!(gate.shut(&coupon, 13).await.unwrap());
+        assert!(gate.status(&coupon).await.unwrap().state.is_cold());
     }
 }

@@ -5,8 +5,9 @@ use std::{
     time::Duration,
 };
 
+use domain::clock::Timestamp;
 use proptest::{prelude::*, test_runner::TestRunner};
-use redis_io::{Gate, GateRules, Reserve, Settle, SettleItem, SettleKind, keys};
+use redis_io::{Gate, GateRules, Reservation, Reserve, Settle, SettleItem, SettleKind, keys};
 
 use crate::server::{Server, code, member, request, rules, token};
 
@@ -17,13 +18,13 @@ struct Model {
     rules_offset: i64,
     cursor: i64,
     members: BTreeSet<u32>,
-    /// Member → (request, handed out since).
-    pending: BTreeMap<u32, (u32, bool)>,
+    /// Member → (request, handed out since, when).
+    pending: BTreeMap<u32, (u32, bool, Timestamp)>,
 }
 
 impl Model {
-    fn reserve(&mut self, who: u32, id: u32) -> Reserve {
-        if let Some((held, handed)) = self.pending.get_mut(&who) {
+    fn reserve(&mut self, who: u32, id: u32, now: Timestamp) -> Reserve {
+        if let Some((held, handed, _)) = self.pending.get_mut(&who) {
             *handed = true;
             return Reserve::Pending(request(*held));
         }
@@ -34,12 +35,15 @@ impl Model {
             return Reserve::SoldOut;
         }
         self.members.insert(who);
-        self.pending.insert(who, (id, false));
-        Reserve::Reserved
+        self.pending.insert(who, (id, false, now));
+        Reserve::Reserved { at: now }
     }
 
-    fn release(&mut self, who: u32, id: u32) -> bool {
-        let released = self.pending.get(&who) == Some(&(id, false));
+    fn release(&mut self, reservation: &Reservation) -> bool {
+        let who = (0..8).find(|who| member(*who) == reservation.member).unwrap();
+        let released = self.pending.get(&who).is_some_and(|(id, handed, at)| {
+            (request(*id), *handed, *at) == (reservation.request, false, reservation.reserved_at)
+        });
         if released {
             self.pending.remove(&who);
             self.members.remove(&who);
@@ -60,7 +64,7 @@ impl Model {
             self.pending.remove(&who);
         }
         for &(_, who, id) in items.iter().filter(|(kind, ..)| *kind == SettleKind::Refused) {
-            if self.pending.get(&who).is_some_and(|&(held, _)| held == id) {
+            if self.pending.get(&who).is_some_and(|&(held, ..)| held == id) {
                 self.pending.remove(&who);
                 self.members.remove(&who);
             }
@@ -76,8 +80,15 @@ impl Model {
 #[derive(Debug, Clone)]
 enum Step {
     Reserve(Vec<(u32, u32)>),
-    Release(u32, u32),
-    Settle { behind: i64, records: i64, items: Vec<(SettleKind, u32, u32)>, total: i64, rules_age: i64 },
+    /// Who, under which id, and made how many calls ago.
+    Release(u32, u32, usize),
+    Settle {
+        behind: i64,
+        records: i64,
+        items: Vec<(SettleKind, u32, u32)>,
+        total: i64,
+        rules_age: i64,
+    },
     HandOut,
 }
 
@@ -88,7 +99,7 @@ fn step() -> impl Strategy<Value = Step> {
     let item = (kind, 0..8_u32, 0..12_u32);
     prop_oneof![
         4 => prop::collection::vec(pair(), 1..6).prop_map(Step::Reserve),
-        2 => pair().prop_map(|(who, id)| Step::Release(who, id)),
+        2 => (pair(), 0..3_usize).prop_map(|((who, id), ago)| Step::Release(who, id, ago)),
         3 => (prop_oneof![4 => Just(0_i64), 1 => -2..3_i64], 0..4_i64, prop::collection::vec(item, 0..5), 0..9_i64, 0..3_i64)
             .prop_map(|(behind, records, items, total, rules_age)| Step::Settle { behind, records, items, total, rules_age }),
         1 => Just(Step::HandOut),
@@ -96,19 +107,27 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 async fn apply(gate: &Gate, server: &Server, coupon: &domain::ids::CouponCode, steps: &[Step]) {
+    let mut made = Vec::new();
     let mut model = Model { total: 5, cursor: 10, ..Model::default() };
     assert!(gate.begin_load(coupon, token(1)).await.unwrap());
     assert_eq!(gate.open(coupon, token(1), &rules(5), 10).await.unwrap(), Some(0));
     for step in steps {
         match step {
             Step::Reserve(asks) => {
-                let expected: Vec<_> = asks.iter().map(|&(who, id)| model.reserve(who, id)).collect();
-                let asks: Vec<_> = asks.iter().map(|&(who, id)| (member(who), request(id))).collect();
-                assert_eq!(gate.reserve(coupon, &asks).await.unwrap(), expected, "{step:?}");
+                let named: Vec<_> = asks.iter().map(|&(who, id)| (member(who), request(id))).collect();
+                let answers = gate.reserve(coupon, &named).await.unwrap();
+                // Redis' clock is not the test's, so the model takes its moment from the answers.
+                let at = answers.iter().find_map(|answer| if let Reserve::Reserved { at } = answer { Some(*at) } else { None });
+                made.extend(at);
+                let now = at.unwrap_or_default();
+                let expected: Vec<_> = asks.iter().map(|&(who, id)| model.reserve(who, id, now)).collect();
+                assert_eq!(answers, expected, "{step:?}");
             }
-            Step::Release(who, id) => {
-                let expected = model.release(*who, *id);
-                assert_eq!(gate.release(coupon, &member(*who), request(*id)).await.unwrap(), expected, "{step:?}");
+            Step::Release(who, id, ago) => {
+                let reserved_at = made.iter().rev().nth(*ago).copied().unwrap_or_default();
+                let reservation = Reservation { member: member(*who), request: request(*id), reserved_at };
+                let expected = model.release(&reservation);
+                assert_eq!(gate.release(coupon, &reservation).await.unwrap(), expected, "{step:?}");
             }
             Step::Settle { behind, records, items, total, rules_age } => {
                 let from = model.cursor - behind;
@@ -122,9 +141,9 @@ async fn apply(gate: &Gate, server: &Server, coupon: &domain::ids::CouponCode, s
             Step::HandOut => {
                 let found = gate.pending_older_than(coupon, Duration::ZERO, 100).await.unwrap();
                 let found: BTreeMap<_, _> = found.into_iter().map(|one| (one.member, one.request)).collect();
-                let expected: BTreeMap<_, _> = model.pending.iter().map(|(&who, &(id, _))| (member(who), request(id))).collect();
+                let expected: BTreeMap<_, _> = model.pending.iter().map(|(&who, &(id, ..))| (member(who), request(id))).collect();
                 assert_eq!(found, expected, "{step:?}");
-                model.pending.values_mut().for_each(|(_, handed)| *handed = true);
+                model.pending.values_mut().for_each(|(_, handed, _)| *handed = true);
             }
         }
         let status = gate.status(coupon).await.unwrap();

@@ -8,8 +8,11 @@ use std::{
 };
 
 use deadpool_redis::redis::{self, FromRedisValue, aio::MultiplexedConnection};
-use domain::ids::{CouponCode, MemberId, RequestId};
-use redis_io::{Gate, GateRules, LoadToken, RedisSettings};
+use domain::{
+    clock::Timestamp,
+    ids::{CouponCode, MemberId, RequestId},
+};
+use redis_io::{Gate, GateRules, LoadToken, RedisSettings, Reservation, Reserve};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -145,4 +148,21 @@ pub fn rules(total: i64) -> GateRules {
 pub async fn open(gate: &Gate, code: &CouponCode, rules: &GateRules) {
     assert!(gate.begin_load(code, token(1)).await.unwrap());
     assert_eq!(gate.open(code, token(1), rules, 10).await.unwrap(), Some(0));
+}
+
+/// A fresh reservation in [`timeless`] answers.
+pub const RESERVED: Reserve = Reserve::Reserved { at: Timestamp::from_unix_ms(0) };
+
+/// Answers without the moments of their reservations.
+pub fn timeless(answers: Vec<Reserve>) -> Vec<Reserve> {
+    answers.into_iter().map(|answer| if matches!(answer, Reserve::Reserved { .. }) { RESERVED } else { answer }).collect()
+}
+
+/// Reserves a seat for a member who has none.
+pub async fn seat(gate: &Gate, code: &CouponCode, number: u32, id: u32) -> Reservation {
+    let (member, request) = (member(number), request(id));
+    match gate.reserve(code, &[(member.clone(), request)]).await.unwrap()[..] {
+        [Reserve::Reserved { at: reserved_at }] => Reservation { member, request, reserved_at },
+        ref other => panic!("no fresh reservation: {other:?}"),
+    }
 }

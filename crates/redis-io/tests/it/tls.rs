@@ -2,9 +2,9 @@
 
 use std::{fs, net::TcpListener, path::Path, process::Command};
 
-use redis_io::{Gate, GateError, RedisSettings, Reserve};
+use redis_io::{Gate, GateError, RedisSettings};
 
-use crate::server::{Server, code, member, open, request, rules};
+use crate::server::{Server, code, open, rules, seat};
 
 fn openssl(dir: &Path, args: &[&str]) {
     let output = Command::new("openssl").args(args).current_dir(dir).output().expect("openssl is installed");
@@ -51,7 +51,7 @@ async fn a_gate_works_behind_tls_and_only_with_the_right_authority() {
     gate.check().await.unwrap();
     let coupon = code("c");
     open(&gate, &coupon, &rules(1)).await;
-    assert_eq!(gate.reserve(&coupon, &[(member(1), request(1))]).await.unwrap(), [Reserve::Reserved]);
+    seat(&gate, &coupon, 1, 1).await;
 
     // The system's authorities do not know this server.
     let distrusting = RedisSettings { url: url.as_str().into(), ..RedisSettings::default() };

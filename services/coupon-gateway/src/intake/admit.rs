@@ -9,7 +9,7 @@ use domain::{
     coupon::{Admission, LedgerRow, Outcome, Place, Request},
     ids::RequestId,
 };
-use redis_io::Reserve;
+use redis_io::{Reservation, Reserve};
 
 use super::{
     NoGate,
@@ -36,8 +36,8 @@ struct Entry {
     request: RequestId,
     /// Signed as admitted by the gate.
     admitted: bool,
-    /// This very call made the reservation, so it may take it back.
-    reserved_here: bool,
+    /// This very call made the reservation, then: it may take it back.
+    reserved_at: Option<Timestamp>,
     /// The moment of the event.
     at: Timestamp,
 }
@@ -67,8 +67,7 @@ pub async fn admit(worker: &Worker, view: &CouponView, asked: &Asked<'_>) -> Res
         return Err(ApiError::LogUnavailable);
     }
     if queued {
-        return append(worker, view, asked, Entry { request: asked.request, admitted: false, reserved_here: false, at: now })
-            .await;
+        return append(worker, view, asked, Entry { request: asked.request, admitted: false, reserved_at: None, at: now }).await;
     }
     through_gate(worker, view, asked, outside).await
 }
@@ -195,9 +194,11 @@ async fn through_gate(
     let coupon = &view.coupon;
     let reserved = worker.gate.reserve(&coupon.code, &asked.member, asked.request).await;
     let now = worker.app.clock.now();
-    let unsigned = Entry { request: asked.request, admitted: false, reserved_here: false, at: now };
+    let unsigned = Entry { request: asked.request, admitted: false, reserved_at: None, at: now };
     match reserved {
-        Ok(Reserve::Reserved) => append(worker, view, asked, Entry { reserved_here: true, admitted: true, ..unsigned }).await,
+        Ok(Reserve::Reserved { at }) => {
+            append(worker, view, asked, Entry { reserved_at: Some(at), admitted: true, ..unsigned }).await
+        }
         Ok(Reserve::Pending(pending)) => again(worker, view, asked, pending).await,
         Ok(Reserve::Issued) => match existing(worker, view, asked, false).await? {
             Some(response) => Ok(response),
@@ -237,8 +238,7 @@ async fn again(worker: &Worker, view: &CouponView, asked: &Asked<'_>, existing: 
     {
         return Ok(appended(worker, view, asked, request, place));
     }
-    append(worker, view, asked, Entry { request: existing, admitted: true, reserved_here: false, at: worker.app.clock.now() })
-        .await
+    append(worker, view, asked, Entry { request: existing, admitted: true, reserved_at: None, at: worker.app.clock.now() }).await
 }
 
 async fn append(worker: &Worker, view: &CouponView, asked: &Asked<'_>, entry: Entry) -> Result<HttpResponse, ApiError> {
@@ -254,8 +254,8 @@ async fn append(worker: &Worker, view: &CouponView, asked: &Asked<'_>, entry: En
             Ok(appended(worker, view, asked, entry.request, place))
         }
         Err(NotAppended::Refused) => {
-            if entry.reserved_here {
-                release(worker, asked, coupon.code.clone()).await;
+            if let Some(reserved_at) = entry.reserved_at {
+                release(worker, asked, coupon.code.clone(), reserved_at).await;
             }
             Err(ApiError::LogUnavailable)
         }
@@ -270,9 +270,10 @@ fn appended(worker: &Worker, view: &CouponView, asked: &Asked<'_>, request: Requ
 }
 
 /// Takes the reservation back at once. If that fails, the reconciler publishes it, and the member gets his seat.
-async fn release(worker: &Worker, asked: &Asked<'_>, coupon: domain::ids::CouponCode) {
+async fn release(worker: &Worker, asked: &Asked<'_>, coupon: domain::ids::CouponCode, reserved_at: Timestamp) {
     let app = &worker.app;
-    match worker.gate.release(&coupon, &asked.member, asked.request).await {
+    let reservation = Reservation { member: asked.member.clone(), request: asked.request, reserved_at };
+    match worker.gate.release(&coupon, &reservation).await {
         Ok(released) => {
             app.metrics.released.increment(1);
             tracing::info!(couponCode = %coupon, memberId = %asked.member, released, "rollback done");

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use domain::ids::{CouponCode, MemberId, RequestId};
-use redis_io::{Gate, GateError, RESERVE_MEMBERS_MAX, Reserve};
+use redis_io::{Gate, GateError, RESERVE_MEMBERS_MAX, Reservation, Reserve};
 
 use crate::{
     batcher::{Batcher, NoAnswer},
@@ -61,9 +61,9 @@ impl GateAsker {
     ///
     /// # Errors
     /// Redis gave no answer.
-    pub async fn release(&self, coupon: &CouponCode, member: &MemberId, request: RequestId) -> Result<bool, GateError> {
+    pub async fn release(&self, coupon: &CouponCode, reservation: &Reservation) -> Result<bool, GateError> {
         service_kit::failpoint!("gateway.release.before");
-        self.gate.release(coupon, member, request).await
+        self.gate.release(coupon, reservation).await
     }
 
     /// The reservation that a member holds, without being handed it.

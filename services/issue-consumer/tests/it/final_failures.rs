@@ -53,7 +53,7 @@ async fn a_request_that_cannot_be_used_gives_its_seat_back_once() {
     let lost: Vec<Request> = (1..4).map(|n| request(&coupon, n)).collect();
     let good = request(&coupon, 4);
     for request in lost.iter().chain([&good]) {
-        assert_eq!(reserve(&gate, &coupon, request).await, Reserve::Reserved);
+        assert!(matches!(reserve(&gate, &coupon, request).await, Reserve::Reserved { .. }));
     }
     assert_eq!(reserve(&gate, &coupon, &request(&coupon, 9)).await, Reserve::SoldOut);
     let records = [admitted(&lost[0]), admitted(&lost[1]), truncated(&admitted(&lost[2])), admitted(&good)];
@@ -68,7 +68,7 @@ async fn a_request_that_cannot_be_used_gives_its_seat_back_once() {
     // Others take them; then the lost records come once more, whole by now: their outcome stays, and nobody loses a seat by it.
     let others: Vec<Request> = (11..14).map(|n| request(&coupon, n)).collect();
     for request in &others {
-        assert_eq!(reserve(&gate, &coupon, request).await, Reserve::Reserved);
+        assert!(matches!(reserve(&gate, &coupon, request).await, Reserve::Reserved { .. }));
     }
     writer.put_all(home, lost.iter().chain(&others).map(admitted)).await;
     until_settled(&gate, &sql, &coupon, home, 4, 0).await;
@@ -89,7 +89,7 @@ async fn a_reservation_of_somebody_else_outlives_a_refusal_that_names_nobody() {
     let gate = gate(&world.redis_url).await;
     open_gate(&gate, &sql, &coupon, home, 2).await;
     let (reserved, unknown) = (request(&coupon, 1), request(&coupon, 2));
-    assert_eq!(reserve(&gate, &coupon, &reserved).await, Reserve::Reserved);
+    assert!(matches!(reserve(&gate, &coupon, &reserved).await, Reserve::Reserved { .. }));
     writer.put(home, &truncated(&admitted(&unknown))).await;
     until_settled(&gate, &sql, &coupon, home, 1, 1).await;
     assert_eq!(reserve(&gate, &coupon, &reserved).await, Reserve::Pending(reserved.id));

@@ -1,9 +1,12 @@
 //! The full comparison: each kind of mismatch is found, repaired once and written down, and nothing that is right is touched.
 
+use std::time::Duration;
+
 use domain::ids::CouponCode;
 use reconciler::{
     Reconciler,
-    run::{CouponReport, Depth},
+    run::{CompareTask, CouponReport, Depth},
+    schedule::{Next, Periodic},
 };
 use redis_io::Removal;
 
@@ -188,4 +191,40 @@ async fn a_member_whose_repair_fails_does_not_keep_the_others_from_theirs() {
     let status = stage.status(&code).await;
     assert_eq!((status.members, status.stock), (4, Some(6)), "the one without a row keeps his place, the others' seats are free");
     assert_eq!(stage.sql("SELECT string_agg(member_id, ',' ORDER BY member_id) FROM failed_coupon_issue"), "better,good");
+}
+
+#[tokio::test]
+async fn a_comparison_that_failed_is_made_again_soon_and_one_that_was_made_is_not() {
+    let stage = Stage::new("retry").await;
+    let code = opened(&stage, "c", 10, 1..4, 100).await;
+    let cold = stage.coupon("cold", 10);
+    let replica = stage.replica().await;
+    let retry = Next::Soon(Duration::from_millis(stage.settings.compare.retry_ms));
+    let mut task = CompareTask(replica.run_task());
+    let done =
+        || stage.sql("SELECT string_agg(coupon_code, ',') FROM coupon_lease WHERE task = 'compare' AND done_at IS NOT NULL");
+
+    // One cannot be repaired, the other has no open gate.
+    stage.tamper("SADD", &code, &["planted"]).await;
+    stage.sql("ALTER TABLE reconciliation_repair ADD CONSTRAINT broken CHECK (member_id <> 'planted')");
+    assert_eq!(task.run(&stage.walk()).await.unwrap(), retry);
+    assert_eq!(done(), "", "nothing is done for hours that was not done");
+
+    stage.sql("ALTER TABLE reconciliation_repair DROP CONSTRAINT broken");
+    look(&stage, &replica, &code, Depth { full: true, dry_run: true }).await;
+    assert_eq!(done(), "", "a look is no repair");
+    assert_eq!(task.run(&stage.walk()).await.unwrap(), retry, "the other one is still shut");
+    assert_eq!(done(), code.as_str());
+    assert_eq!(stage.status(&code).await.members, 3);
+
+    replica.gate_task().run_once(&stage.walk()).await.unwrap();
+    assert_eq!(replica.run_task().compare_once(&stage.walk()).await.unwrap().coupons.len(), 1, "only what is due");
+    assert!(done().contains(cold.as_str()));
+    assert_eq!(task.run(&stage.walk()).await.unwrap(), Next::AtRate);
+
+    // A coupon that ended has no gate once Redis has forgotten it, and nothing to be tried again.
+    let ended = stage.coupon("ended", 10);
+    stage.sql(&format!("UPDATE coupon SET ended = true WHERE coupon_code = '{ended}'"));
+    assert_eq!(task.run(&stage.walk()).await.unwrap(), Next::AtRate);
+    assert_eq!(task.after_failure(), retry, "a run that could not even list the coupons");
 }

@@ -30,7 +30,7 @@ impl Stage {
 
     async fn reserve(&self, code: &domain::ids::CouponCode, numbers: std::ops::Range<u32>) {
         let asks: Vec<_> = numbers.map(|n| (member(n), request(n))).collect();
-        assert!(self.gate.reserve(code, &asks).await.unwrap().iter().all(|&answer| answer == Reserve::Reserved));
+        assert!(self.gate.reserve(code, &asks).await.unwrap().iter().all(|answer| matches!(answer, Reserve::Reserved { .. })));
         // The grace time of one millisecond has to go by, on Redis' clock.
         let reserved = self.status(code).await.now;
         while self.status(code).await.now <= reserved.saturating_add_ms(1) {}
@@ -196,4 +196,56 @@ async fn a_broken_coupon_and_a_cold_one_do_not_stop_the_others() {
     let report = task.run_once(&stage.walk()).await.unwrap();
     assert_eq!((report.coupons, report.acknowledged), (3, 1));
     assert_eq!(report.failures.iter().map(|(code, _)| code).collect::<Vec<_>>(), [&broken]);
+}
+
+/// Notes that PostgreSQL refused a copy of a request, as the consumer does when it refuses even the row without the member.
+fn refuse(stage: &Stage, code: &domain::ids::CouponCode, number: u32, offsets: std::ops::Range<u32>) {
+    for offset in offsets {
+        stage.sql(&format!(
+            "INSERT INTO dead_letter (partition, log_offset, coupon_code, request_id, cause, detail, dlt_partition, dlt_offset) \
+             VALUES (1, {offset}, '{code}', '{}', 'refused_by_database', 'no such check', 0, {offset})",
+            request(number).uuid()
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_the_database_refuses_time_and_again_is_given_up_with_its_reason() {
+    let stage = Stage::new("refused").await;
+    let code = stage.coupon("c", 10);
+    stage.open(&code, 10).await;
+    stage.reserve(&code, 1..4).await;
+    let log = stage.scripted(|_| Published::Acknowledged);
+    let task = stage.replica_with(Arc::<ScriptedLog>::clone(&log)).await.pending_task();
+    let old_enough = || async {
+        // As many grace times have gone by as there are tries, and each hand-out began a new one.
+        let now = stage.status(&code).await.now;
+        while stage.status(&code).await.now <= now.saturating_add_ms(stage.settings.pending.refusals_max + 1) {}
+    };
+    // Two refusals of the first are not enough, and those of the second have been overcome: he holds the coupon.
+    refuse(&stage, &code, 1, 0..2);
+    refuse(&stage, &code, 2, 2..6);
+    stage.sql(&format!(
+        "INSERT INTO coupon_request (coupon_code, request_id, member_id, partition, log_offset, told_offset, appended_at, admitted, outcome, \
+         sequence) VALUES ('{code}', '{}', 'user-2', 1, 6, 6, now(), true, 'issued', 1)",
+        request(2).uuid()
+    ));
+    old_enough().await;
+    let report = task.run_once(&stage.walk()).await.unwrap();
+    assert_eq!((report.acknowledged, report.given_up, report.failures.len()), (3, 0, 0));
+
+    refuse(&stage, &code, 1, 7..8);
+    old_enough().await;
+    let report = task.run_once(&stage.walk()).await.unwrap();
+    assert_eq!((report.acknowledged, report.given_up), (2, 1));
+    let status = stage.status(&code).await;
+    assert_eq!((status.members, status.pending, status.stock), (2, 2, Some(8)), "his seat is free again, once");
+    let row = stage.sql("SELECT member_id, request_id, reason, failed_at IS NOT NULL FROM failed_coupon_issue");
+    assert_eq!(row, format!("user-1|{}|Refused by the database: no such check|t", request(1).uuid()));
+
+    old_enough().await;
+    let published = log.published.lock().unwrap().len();
+    let report = task.run_once(&stage.walk()).await.unwrap();
+    assert_eq!((report.acknowledged, report.given_up), (2, 0), "he is not published any more");
+    assert!(log.published.lock().unwrap()[published..].iter().all(|request| request.member != member(1)));
 }

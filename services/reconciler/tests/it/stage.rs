@@ -49,6 +49,8 @@ impl Stage {
         };
         settings.keys.log_signing = LOG_SECRET.into();
         settings.pending.grace_ms = 1;
+        // A run waits for its loads, however busy the machine is.
+        settings.gates.interval_ms = 60_000;
         let gate = Arc::new(Gate::connect(&settings.redis).await.unwrap());
         let log = Arc::new(KafkaLog::new(&settings.kafka, &settings.producer, log_key()).unwrap());
         let producer = CommandProducer::new(&settings.kafka, &ProducerSettings::default()).unwrap();
