@@ -143,13 +143,17 @@ impl Line {
         let mut jobs: JoinSet<Outcome> = JoinSet::new();
         let mut failed = None;
         let mut is_more = true;
+        // Whether what is under way is to try a gateway whose breaker is open: its answer says whether there is more to claim.
+        let mut is_probe = false;
         loop {
             is_more = is_more && !stop.is_cancelled();
-            let slots = if is_more { gateway.take_free() } else { Vec::new() };
+            let may_claim = is_more && (!is_probe || jobs.is_empty());
+            let slots = if may_claim { gateway.take_free() } else { Vec::new() };
             if !slots.is_empty() {
                 match self.next_claims(name, scope, slots.len(), began_at, jobs.is_empty()).await {
-                    Ok(claims) => {
+                    Ok((claims, probe)) => {
                         is_more = !claims.is_empty();
+                        is_probe = probe;
                         claims.into_iter().zip(slots).for_each(|(claimed, slot)| self.spawn(&mut jobs, claimed, slot, stop));
                     }
                     Err(error) => {
@@ -167,13 +171,14 @@ impl Line {
             tokio::select! {
                 // A job that panicked keeps its lease; it is due again when that ends.
                 Some(ended) = jobs.join_next() => report.add(ended.unwrap_or(Outcome::Error)),
-                () = gateway.freed(), if is_more => {}
+                () = gateway.freed(), if may_claim => {}
                 () = tokio::time::sleep(LOOK_AGAIN), if is_more => {}
             }
         }
         failed.map_or(Ok(report.outcomes), Err)
     }
 
+    /// Claims for `free` slots, and whether the one claim is to try a gateway whose breaker is open.
     async fn next_claims(
         &self,
         name: &ProviderName,
@@ -181,7 +186,7 @@ impl Line {
         free: usize,
         began_at: DateTime<Utc>,
         idle: bool,
-    ) -> Result<Vec<Claimed>, LineError> {
+    ) -> Result<(Vec<Claimed>, bool), LineError> {
         let claims = self.claim(name, scope, free, began_at, false).await?;
         // Nothing at all may mean that the breaker is open; then one payment tries the gateway.
         if claims.is_empty() && idle && self.may_probe(name).await? {
@@ -189,9 +194,9 @@ impl Line {
             if probe.is_empty() {
                 self.not_probed(name).await?;
             }
-            return Ok(probe);
+            return Ok((probe, true));
         }
-        Ok(claims)
+        Ok((claims, false))
     }
 
     fn spawn(self: &Arc<Self>, jobs: &mut JoinSet<Outcome>, claimed: Claimed, slot: Slot, stop: &CancellationToken) {

@@ -1,0 +1,133 @@
+//! A gateway that is away, and one that wants fewer calls: it is left alone, nothing fails, and nobody grows old by it.
+
+use payment_providers::ProviderKind;
+use payment_reconciler::line::run::Scope;
+use pg_simulator::{Call, Fault, Outage, Script};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    line_world::{calls, replica},
+    refund_stage::{HOUR, MINUTE, SECOND, Stage, patient},
+};
+
+const ORDERS: u32 = 60;
+
+const ENOUGH: &str = "UPDATE product SET stock = 1000 WHERE product_id = 'book'";
+
+fn asked(stage: &Stage) -> u32 {
+    (0..ORDERS).map(|number| calls(stage, &format!("o{number}")).query).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hour_without_the_gateway_fails_nothing_shows_nobody_and_costs_few_calls() {
+    let mut own = patient();
+    own.policy.handover_ms = 45 * MINUTE;
+    own.policy.payment_window_ms = 3 * HOUR;
+    let stage = Stage::with("outage", ProviderKind::Generic, own).await;
+    for number in 0..ORDERS {
+        stage.place(&format!("o{number}"), Script::paid()).await;
+    }
+    stage.sql.run(ENOUGH).await;
+    stage.place("open", Script::open()).await;
+    stage.simulator.set_outage(Outage::Unavailable);
+    let report = stage.run_after(11 * MINUTE).await;
+    assert_eq!(report.successes(), 0, "{report:?}");
+    let at_first = asked(&stage);
+    assert!((15..=42).contains(&at_first), "the breaker opens while the first slots are asking: {at_first} calls");
+    stage.run().await;
+    assert_eq!(asked(&stage), at_first, "nothing is asked while the breaker is open");
+    for _ in 0..60 {
+        stage.run_after(MINUTE).await;
+    }
+    let during = asked(&stage) + calls(&stage, "open").query;
+    assert!(during <= at_first + 61 * 3, "one payment with its three tries at a time: {during} calls");
+    let touched = "SELECT count(*) FROM payment p JOIN customer_order o USING (order_id) \
+        WHERE p.state <> 'PENDING' OR o.state <> 'PENDING' OR p.attention";
+    assert_eq!(stage.sql.number(touched).await, 0, "no answer is no verdict, and no age");
+    stage.simulator.set_outage(Outage::None);
+    stage.run_for(20 * MINUTE, MINUTE).await;
+    assert_eq!(stage.sql.number("SELECT count(*) FROM customer_order WHERE state = 'COMPLETED'").await, i64::from(ORDERS));
+    assert_eq!(stage.attention("p-open").await, "", "its age does not count the outage");
+    // Without an outage it does grow older.
+    stage.run_for(2 * HOUR, 30 * MINUTE).await;
+    assert_eq!((stage.attention("p-open").await.as_str(), stage.states("open").await.as_str()), ("overdue", "PENDING PENDING"));
+    stage.simulator.pay("ref_p_open").unwrap();
+    stage.becomes_quiet().await;
+    stage.money().holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_breaker_lets_one_replica_try_with_one_ask() {
+    let mut own = patient();
+    own.asking.tries = 1;
+    let stage = Stage::with("probe", ProviderKind::Generic, own.clone()).await;
+    let other = replica(&stage, 2, own.clone());
+    stage.sql.run(ENOUGH).await;
+    for number in 0..ORDERS {
+        stage.place(&format!("o{number}"), Script::paid().taking_ms(20)).await;
+    }
+    stage.simulator.set_outage(Outage::Unavailable);
+    stage.run_after(11 * MINUTE).await;
+    for round in 0..3 {
+        let before = asked(&stage);
+        stage.sql.time_passes(own.breaker.open_ms + SECOND).await;
+        let stop = CancellationToken::new();
+        let (first, second) = tokio::join!(stage.line.run_once(Scope::Run, &stop), other.run_once(Scope::Run, &stop));
+        assert_eq!(first.unwrap().asked() + second.unwrap().asked(), 1, "round {round}");
+        assert_eq!(asked(&stage), before + 1, "round {round}");
+    }
+    stage.simulator.set_outage(Outage::None);
+    stage.sql.time_passes(own.breaker.open_ms + SECOND).await;
+    stage.becomes_quiet().await;
+    stage.money().holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_breaker_that_nothing_could_try_is_tried_by_the_next_payment_that_is_due() {
+    let mut own = patient();
+    own.asking.tries = 1;
+    own.breaker.failures = 1;
+    let stage = Stage::with("idle-breaker", ProviderKind::Generic, own.clone()).await;
+    stage.place("a", Script::paid()).await;
+    stage.simulator.set_outage(Outage::Unavailable);
+    stage.run_after(11 * MINUTE).await;
+    stage.simulator.set_outage(Outage::None);
+    stage.sql.run("UPDATE payment SET next_check_at = payment_now() + interval '35 seconds'").await;
+    stage.sql.time_passes(own.breaker.open_ms + SECOND).await;
+    assert_eq!(stage.run().await.asked(), 0, "nothing is due");
+    stage.sql.time_passes(5 * SECOND).await;
+    assert_eq!(stage.run().await.asked(), 1);
+    assert_eq!(stage.states("a").await, "COMPLETED SUCCESS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_calls_pause_the_gateway_for_all_replicas_as_long_as_it_says() {
+    let mut own = patient();
+    own.asking.concurrency_max = 1;
+    let stage = Stage::with("throttled", ProviderKind::Generic, own.clone()).await;
+    let other = replica(&stage, 2, own.clone());
+    let stop = CancellationToken::new();
+    stage.place("o0", Script::paid().fault(Call::Query, 1, Fault::Throttled(Some(7)))).await;
+    stage.place("o1", Script::paid()).await;
+    stage.place("o2", Script::paid()).await;
+    stage.run_after(11 * MINUTE).await;
+    assert_eq!(asked(&stage), 1, "it is not tried again, and nobody else is asked about");
+    other.run_once(Scope::Run, &stop).await.unwrap();
+    stage.sql.time_passes(6 * SECOND).await;
+    stage.run().await;
+    other.run_once(Scope::Due, &stop).await.unwrap();
+    assert_eq!(asked(&stage), 1);
+    stage.sql.time_passes(2 * SECOND).await;
+    other.run_once(Scope::Run, &stop).await.unwrap();
+    assert_eq!(
+        (stage.states("o1").await.as_str(), stage.states("o2").await.as_str()),
+        ("COMPLETED SUCCESS", "COMPLETED SUCCESS")
+    );
+    // It does not say how long.
+    stage.place("o3", Script::paid().fault(Call::Query, 1, Fault::Throttled(None))).await;
+    stage.run_after(11 * MINUTE).await;
+    let paused = "SELECT (extract(epoch FROM paused_until - updated_at) * 1000)::bigint FROM provider_state";
+    assert_eq!(stage.sql.number(paused).await, own.breaker.pause_ms);
+    stage.becomes_quiet().await;
+    stage.money().holds().await;
+}
