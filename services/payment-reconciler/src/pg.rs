@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Deref,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -32,8 +33,30 @@ pub struct Sessions(PostgresSettings);
 /// A bounded pool of sessions.
 pub type Pool = managed::Pool<Sessions>;
 
-/// A session of the pool; it goes back when dropped, unless a transaction was left open on it.
-pub type Pooled = Object<Sessions>;
+/// A session of the pool; it goes back when dropped. One on which a transaction was left open is closed instead, at once: lying in the pool,
+/// it would keep its locks.
+pub struct Pooled(Option<Object<Sessions>>);
+
+impl Deref for Pooled {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        match &self.0 {
+            Some(object) => object,
+            None => unreachable!("only a session that is being dropped is empty"),
+        }
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take()
+            && object.in_transaction.load(Ordering::SeqCst)
+        {
+            drop(Object::take(object));
+        }
+    }
+}
 
 impl managed::Manager for Sessions {
     type Type = Session;
@@ -72,7 +95,8 @@ pub fn pool(settings: &PostgresSettings) -> Result<Pool, LineError> {
 /// # Errors
 /// No connection in time.
 pub async fn session(pool: &Pool) -> Result<Pooled, LineError> {
-    pool.get().await.map_err(|error| LineError::Session(error.to_string()))
+    let object = pool.get().await.map_err(|error| LineError::Session(error.to_string()))?;
+    Ok(Pooled(Some(object)))
 }
 
 impl Session {

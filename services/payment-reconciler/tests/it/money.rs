@@ -159,7 +159,6 @@ impl<'a> MoneyCheck<'a> {
     }
 
     /// Only orders and products whose ids begin so.
-    #[allow(dead_code)]
     pub fn of_those(sql: &'a Sql, gateway: &'a Control, beginning: &str) -> Self {
         Self { sql, gateway, beginning: beginning.to_owned() }
     }
