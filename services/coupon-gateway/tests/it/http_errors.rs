@@ -42,6 +42,8 @@ async fn every_described_answer_is_given_as_described() {
         ("ADMIN__WAIT_MS", "0"),
         ("EVENTS__STREAMS_MAX", "1"),
         ("EVENTS__POLL_MS", "20"),
+        // A client that went away is noticed when the stream speaks next.
+        ("EVENTS__HEARTBEAT_MS", "100"),
         ("HTTP__IN_FLIGHT_MAX", "1"),
         ("GATE__WHEN_COLD_EXCEPT", refuses.as_str()),
     ];
