@@ -1,6 +1,9 @@
 //! The service around the line: probes, metrics, and the orderly end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use domain::{clock::SystemClock, ids::RequestId};
@@ -15,6 +18,9 @@ use service_kit::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{Line, Settings, admin::ByHint, edges::Edges, http};
+
+/// One part in so many of the grace time is kept for the last answers by HTTP.
+const HTTP_SHARE: u32 = 8;
 
 /// Runs until `shutdown` begins, then ends in order.
 ///
@@ -39,10 +45,13 @@ pub async fn run(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> an
     let runs = tokio::spawn(line.repeat(stop_line.clone()));
 
     shutdown.begun().await;
+    let grace = Duration::from_millis(settings.shutdown.grace_ms);
+    let ends = Instant::now() + grace;
+    let left = || ends.saturating_duration_since(Instant::now());
     stop_line.cancel();
-    phase("runs", Duration::from_millis(settings.shutdown.grace_ms / 2), runs).await;
-    edges.stop(Duration::from_millis(settings.shutdown.grace_ms / 2)).await;
+    phase("runs", grace / 2, runs).await;
+    edges.stop(left().saturating_sub(grace / HTTP_SHARE)).await;
     stop_http.cancel();
-    phase("http", Duration::from_millis(settings.shutdown.grace_ms), http).await;
+    phase("http", left(), http).await;
     Ok(())
 }

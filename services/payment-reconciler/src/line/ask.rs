@@ -69,11 +69,11 @@ impl Line {
 
     async fn one_try(&self, gateway: &Gateway, claimed: &Claimed, question: Question) -> Result<PgAnswer, LineError> {
         gateway.admitted().await;
-        // This process may have stood still: then somebody else is asking by now.
-        if claimed.is_over() {
+        let limit = Duration::from_millis(self.settings.asking.try_timeout_ms);
+        // This process may have stood still: then somebody else is asking by now, or will be before this call ends.
+        if !claimed.lasts(limit) {
             return Err(LineError::LeaseLost);
         }
-        let limit = Duration::from_millis(self.settings.asking.try_timeout_ms);
         let began = Instant::now();
         let call = async {
             match question {
@@ -107,10 +107,10 @@ impl Line {
     pub async fn send_refund(&self, claimed: &Claimed, order: &RefundOrder) -> Result<PgRefund, ProviderError> {
         let gateway = self.gateway(&claimed.provider).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
         gateway.admitted().await;
-        if claimed.is_over() {
+        let limit = Duration::from_millis(self.settings.asking.try_timeout_ms);
+        if !claimed.lasts(limit) {
             return Err(ProviderError::Unavailable("not sent: the claim is over".to_owned()));
         }
-        let limit = Duration::from_millis(self.settings.asking.try_timeout_ms);
         let said = tokio::time::timeout(limit, gateway.provider.refund(order)).await;
         let said = said.unwrap_or_else(|_| Err(ProviderError::Unavailable(format!("not within {} ms", limit.as_millis()))));
         let outcome = match &said {

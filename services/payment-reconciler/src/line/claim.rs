@@ -30,16 +30,16 @@ pub struct Claimed {
     pub failed_checks: u32,
     /// When the run began that claimed it. What the run does is due again later than that, whatever the clock does meanwhile.
     pub run_began_at: DateTime<Utc>,
-    /// Until when nobody else can have taken it, by this process' own clock, which goes on while the process is stopped. Nothing is asked of
-    /// the gateway after it.
+    /// Until when nobody else can have taken it, by this process' own clock, which goes on while the process is stopped. No call to
+    /// the gateway begins that could go on after it.
     pub held_until: Instant,
 }
 
 impl Claimed {
-    /// Whether somebody else may have it by now.
+    /// Whether it lasts for a call that takes so long: nobody else can begin one meanwhile.
     #[must_use]
-    pub fn is_over(&self) -> bool {
-        Instant::now() >= self.held_until
+    pub fn lasts(&self, time: Duration) -> bool {
+        Instant::now() + time < self.held_until
     }
 }
 

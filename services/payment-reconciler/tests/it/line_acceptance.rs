@@ -1,22 +1,33 @@
 //! The acceptance list, word for word, on a process of the service.
 
 use payment_providers::ProviderKind;
-use pg_simulator::{Latency, Script};
+use pg_simulator::{Answer, Latency, Script};
 
 use crate::{
     line_world::{Process, becomes_quiet, calls},
-    refund_stage::{MINUTE, Stage},
+    refund_stage::{MINUTE, SECOND, Stage},
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_callback_is_made_up_for_after_ten_minutes() {
     let stage = Stage::new("ten-minutes", ProviderKind::Generic).await;
-    stage.place("a", Script::paid()).await;
-    stage.run_after(9 * MINUTE).await;
-    assert_eq!((stage.states("a").await.as_str(), calls(&stage, "a").query), ("PENDING PENDING", 0));
-    stage.run_after(MINUTE + 1).await;
-    assert_eq!(stage.states("a").await, "COMPLETED SUCCESS");
+    assert_eq!(stage.run().await.found, 0, "nothing is stale, and that is a run, too");
+    stage.place("paid", Script::paid()).await;
+    stage.place("open", Script::open()).await;
+    stage.place("closed", Script::default().then(Answer::Closed)).await;
+    assert_eq!(stage.run_after(9 * MINUTE).await.found, 0);
+    assert_eq!((stage.states("paid").await.as_str(), calls(&stage, "paid").query), ("PENDING PENDING", 0));
+    let report = stage.run_after(MINUTE + SECOND).await;
+    assert_eq!((report.found, report.successes(), report.failures()), (3, 3, 0), "{report:?}");
+    for (id, states) in [("paid", "COMPLETED SUCCESS"), ("open", "PENDING PENDING"), ("closed", "FAILED FAILED")] {
+        assert_eq!(stage.states(id).await, states, "{id}");
+    }
+    stage.run().await;
+    assert_eq!(stage.sql.number("SELECT count(*) FROM money_entry").await, 1);
+    assert_eq!(stage.sql.number("SELECT count(*) FROM payment_run").await, 4, "each run leaves its report");
     assert_eq!(stage.sql.number("SELECT stock FROM product WHERE product_id = 'book'").await, 98);
+    stage.simulator.tell("ref_p_open", Answer::Closed).unwrap();
+    stage.becomes_quiet().await;
     stage.money().holds().await;
 }
 

@@ -8,19 +8,21 @@ use std::{
     time::Duration,
 };
 
-use payment_providers::ProviderKind;
+use domain::payment::Currency;
+use payment_providers::{ProviderKind, ProviderSettings, Providers};
 use payment_reconciler::{
     Line,
     config::LineSettings,
     line::run::{Report, Scope},
 };
-use pg_simulator::{Call, Fault, Script};
+use pg_simulator::{Call, Fault, NewPayment, Options, Outage, Script, Simulator};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     line_world::{becomes, calls},
-    orders::PATIENCE,
-    refund_stage::{MINUTE, Stage, patient},
+    orders::{PATIENCE, attempt, order, settings},
+    refund_stage::{AMOUNT, MINUTE, Stage, patient, reference},
 };
 
 /// An ask that ends long after the test.
@@ -32,6 +34,9 @@ fn quick() -> LineSettings {
     own.run.interval_ms = 20;
     own.run.due_interval_ms = 20;
     own.asking.try_timeout_ms = 2 * NEVER_MS;
+    own.asking.tries = 1;
+    own.run.lease_ms = i64::try_from(3 * NEVER_MS).unwrap();
+    assert!(own.faults().is_empty(), "{:?}", own.faults());
     own
 }
 
@@ -63,7 +68,8 @@ async fn orders_that_always_fail_keep_no_other_from_its_turn() {
     for number in 0..15 {
         stage.place(&format!("o{number}"), Script::paid()).await;
     }
-    let report = stage.run_after(11 * MINUTE).await;
+    let run = tokio::time::timeout(PATIENCE, stage.run_after(11 * MINUTE));
+    let report = run.await.expect("the run ends");
     assert_eq!((report.found, report.successes(), report.failures()), (30, 15, 15), "{report:?}");
     for number in 0..15 {
         assert_eq!(stage.states(&format!("o{number}")).await, "COMPLETED SUCCESS");
@@ -163,4 +169,39 @@ async fn a_run_ends_however_many_hints_come() {
     };
     let (report, ()) = tokio::join!(run, hints);
     assert_eq!(report.asked(), 2, "what was due when it began: {report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_hangs_holds_up_no_other_gateway() {
+    let stage = Stage::with("two-gateways", ProviderKind::Generic, quick()).await;
+    let other = Simulator::start().unwrap();
+    let account = |url| ProviderSettings::new(ProviderKind::Generic, url, Options::API_KEY);
+    let providers = [("other", other.generic_url()), ("sim", stage.simulator.generic_url())];
+    let providers = providers.map(|(name, url)| Providers::one(name, &account(url)).unwrap());
+    let both = Line::new(&settings(&stage.world), providers.into(), Uuid::from_u128(2), quick()).unwrap();
+    let place = async |id: &str| {
+        let mut order = order(id);
+        order.payments = vec![attempt(&format!("p-{id}"), "other", &reference(&format!("p-{id}")))];
+        stage.sql.place(&order).await;
+        other.place(NewPayment::new(reference(&format!("p-{id}")), AMOUNT, Currency::KRW, Script::paid())).unwrap();
+    };
+    stage.simulator.set_outage(Outage::Hanging);
+    for number in 0..15 {
+        stage.place(&format!("hangs{number}"), Script::paid()).await;
+        place(&format!("o{number}")).await;
+    }
+    let line = AtWork::of(&both);
+    testkit::eventually(PATIENCE, "all slots of the one are asking", || async { stage.simulator.in_flight_max() == 10 }).await;
+    for number in 0..15 {
+        becomes(&stage, &format!("o{number}"), "COMPLETED SUCCESS").await;
+    }
+    place("late").await;
+    stage.sql.run("UPDATE payment SET hinted_at = payment_now() WHERE payment_id = 'p-late'").await;
+    becomes(&stage, "late", "COMPLETED SUCCESS").await;
+    assert_eq!(
+        stage.sql.number("SELECT count(*) FROM payment WHERE holder IS NOT NULL").await,
+        10,
+        "the first asks are still under way"
+    );
+    line.end().await;
 }

@@ -20,31 +20,41 @@ fn asked(stage: &Stage) -> u32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_hour_without_the_gateway_fails_nothing_shows_nobody_and_costs_few_calls() {
+    for outage in [Outage::Unavailable, Outage::Dropping, Outage::Hanging] {
+        hour_of(outage).await;
+    }
+}
+
+async fn hour_of(outage: Outage) {
     let mut own = patient();
     own.policy.handover_ms = 45 * MINUTE;
     own.policy.payment_window_ms = 3 * HOUR;
-    let stage = Stage::with("outage", ProviderKind::Generic, own).await;
+    // A gateway that hangs is not waited for in earnest.
+    let mut hasty = own.clone();
+    hasty.asking.try_timeout_ms = if outage == Outage::Hanging { 50 } else { own.asking.try_timeout_ms };
+    let mut stage = Stage::with("outage", ProviderKind::Generic, hasty).await;
     for number in 0..ORDERS {
         stage.place(&format!("o{number}"), Script::paid()).await;
     }
     stage.sql.run(ENOUGH).await;
     stage.place("open", Script::open()).await;
-    stage.simulator.set_outage(Outage::Unavailable);
+    stage.simulator.set_outage(outage);
     let report = stage.run_after(11 * MINUTE).await;
-    assert_eq!(report.successes(), 0, "{report:?}");
+    assert_eq!(report.successes(), 0, "{outage:?}: {report:?}");
     let at_first = asked(&stage);
-    assert!((15..=42).contains(&at_first), "the breaker opens while the first slots are asking: {at_first} calls");
+    assert!((15..=42).contains(&at_first), "the breaker opens while the first slots are asking: {at_first} calls, {outage:?}");
     stage.run().await;
     assert_eq!(asked(&stage), at_first, "nothing is asked while the breaker is open");
     for _ in 0..60 {
         stage.run_after(MINUTE).await;
     }
     let during = asked(&stage) + calls(&stage, "open").query;
-    assert!(during <= at_first + 61 * 3, "one payment with its three tries at a time: {during} calls");
+    assert!(during <= at_first + 61 * 3, "one payment with its three tries at a time: {during} calls, {outage:?}");
     let touched = "SELECT count(*) FROM payment p JOIN customer_order o USING (order_id) \
         WHERE p.state <> 'PENDING' OR o.state <> 'PENDING' OR p.attention";
     assert_eq!(stage.sql.number(touched).await, 0, "no answer is no verdict, and no age");
     stage.simulator.set_outage(Outage::None);
+    stage.line = replica(&stage, 2, own);
     stage.run_for(20 * MINUTE, MINUTE).await;
     assert_eq!(stage.sql.number("SELECT count(*) FROM customer_order WHERE state = 'COMPLETED'").await, i64::from(ORDERS));
     assert_eq!(stage.attention("p-open").await, "", "its age does not count the outage");

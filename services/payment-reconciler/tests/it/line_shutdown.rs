@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use payment_providers::ProviderKind;
-use pg_simulator::{Latency, Script};
+use pg_simulator::{Call, Fault, Latency, Script};
 
 use crate::{
     line_world::{Process, becomes_quiet, calls},
@@ -66,6 +66,27 @@ async fn a_refund_that_is_under_way_is_recorded_before_the_end() {
     let second = Process::start(&stage, &AS_IN_USE);
     becomes_quiet(&stage.sql).await;
     assert_eq!(calls(&stage, "a").refund, 1);
+    stage.money().holds().await;
+    drop(second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_hangs_does_not_hold_up_the_end_and_is_asked_about_by_whoever_comes_next() {
+    let stage = Stage::new("sigterm-hangs", ProviderKind::Generic).await;
+    // It is done when it arrives; its answer comes later than the process may live.
+    let script = Script::paid().fault(Call::Refund, 1, Fault::Slow(45_000));
+    stage.place_of("a", "nothing", vec![script]).await;
+    let own = [AS_IN_USE[0], AS_IN_USE[1], ("SHUTDOWN__GRACE_MS", "2000")];
+    let mut first = Process::start(&stage, &own);
+    testkit::eventually(PATIENCE, "the refund is under way", || async { calls(&stage, "a").refund == 1 }).await;
+    assert_eq!(first.service.terminate(GRACE).unwrap(), Some(0));
+    assert!(first.log().contains("phase of the end cut off"));
+    assert_eq!(stage.of_payment("p-a", "r.state").await, "SENDING", "whether it was made is not known here");
+    // Nobody gave the claim back: it ends by itself.
+    stage.sql.time_passes(2 * 120_000).await;
+    let second = Process::start(&stage, &AS_IN_USE);
+    becomes_quiet(&stage.sql).await;
+    assert_eq!((stage.states("a").await.as_str(), calls(&stage, "a").refund), ("FAILED REFUNDED", 1));
     stage.money().holds().await;
     drop(second);
 }

@@ -30,4 +30,3 @@ mod refund_operators;
 mod refund_planted;
 mod refund_stage;
 mod scripted;
-mod settling;
