@@ -6,7 +6,7 @@ SHELL := bash
 
 LOCAL := $(or $(TRUEUP_LOCAL),$(CURDIR)/.local)
 STACK_BIN := target/release/trueup-stack
-CARGO_BINS := -p trueup -p stack -p coupon-gateway -p issue-consumer -p reconciler
+CARGO_BINS := -p trueup -p stack -p coupon-gateway -p issue-consumer -p reconciler -p payment-reconciler -p pg-simulator
 FAULT_BINS := -p faults -p coupon-gateway -p issue-consumer -p reconciler \
   --features coupon-gateway/failpoints,issue-consumer/failpoints,reconciler/failpoints
 ENV := set -a; . $(LOCAL)/trueup.env; set +a;

@@ -4,6 +4,7 @@ mod fold;
 mod http;
 mod ledger;
 mod maintenance;
+mod payments;
 mod process;
 mod report;
 mod servers;
@@ -28,7 +29,8 @@ use visible::Visible;
     version,
     after_help = "Examples:
   trueup-bench                       five rounds, about ten minutes
-  trueup-bench --rounds 1 --seconds 3 --only accept"
+  trueup-bench --rounds 1 --seconds 3 --only accept
+  trueup-bench --rounds 3 --only payments   the payment line alone, into docs/benchmarks-payments.md"
 )]
 struct Arguments {
     /// Rounds of each pair; they alternate.
@@ -40,7 +42,7 @@ struct Arguments {
     /// Requests of each backlog.
     #[arg(long, default_value_t = 300_000)]
     backlog: u32,
-    /// Only these parts: accept, sold-out, fold, visible.
+    /// Only these parts: accept, sold-out, fold, visible, payments.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Where the report goes; docs/benchmarks.md by default, `-` for none.
@@ -80,6 +82,15 @@ async fn main() -> Result<()> {
     // Servers of an interrupted run have died with it; their data is worth nothing.
     let _ = std::fs::remove_dir_all(&folder);
     let mut servers = Servers::start(&folder)?;
+    let is_alone = arguments.only.len() == 1;
+    if arguments.wants("payments") {
+        // The page of the coupon line goes to --out unless the payment line is measured alone.
+        let out = arguments.out.as_deref().filter(|_| is_alone);
+        Box::pin(payments::run(&servers, arguments.rounds, out)).await?;
+        if is_alone {
+            return Ok(());
+        }
+    }
     let mut figures = Figures::default();
     http_part(&arguments, &mut servers, &mut figures).await?;
     if arguments.wants("fold") {

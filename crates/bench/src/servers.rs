@@ -49,6 +49,9 @@ impl Servers {
             set("REDIS__URL", redis.url());
             set("KEYS__LOG_SIGNING", KEY.to_owned());
         }
+        // The payment line knows neither Redis nor the log's key.
+        environment.insert("PAYMENT_RECONCILER__KAFKA__BROKERS".to_owned(), kafka.brokers());
+        environment.insert("PAYMENT_RECONCILER__POSTGRES__URL".to_owned(), postgres.url());
         environment.insert("COUPON_GATEWAY__KEYS__TICKET".to_owned(), KEY.to_owned());
         environment.insert("COUPON_GATEWAY__ADMIN__TOKENS".to_owned(), format!("bench:{KEY}"));
         environment.insert("COUPON_GATEWAY__IDENTITY__MODE".to_owned(), "header".to_owned());
@@ -76,8 +79,17 @@ impl Servers {
     /// # Errors
     /// It is not built or does not come up.
     pub fn service(&self, binary: &str, prefix: &str) -> Result<ServiceProcess> {
+        self.service_with(binary, prefix, &[])
+    }
+
+    /// As [`Self::service`], with settings of its own: names without the prefix, and values.
+    ///
+    /// # Errors
+    /// It is not built or does not come up.
+    pub fn service_with(&self, binary: &str, prefix: &str, settings: &[(&str, String)]) -> Result<ServiceProcess> {
         let port = ports::free()?;
         let mut environment = self.environment.clone();
+        environment.extend(settings.iter().map(|(name, value)| (format!("{prefix}__{name}"), value.clone())));
         environment.insert(format!("{prefix}__HTTP__LISTEN"), format!("127.0.0.1:{port}"));
         let log = self.folder.join(format!("{binary}.log"));
         let mut service = ServiceProcess::spawn(binary, &release(binary)?, &environment, port, &log, Lifetime::Owned)?;

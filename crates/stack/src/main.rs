@@ -19,8 +19,8 @@ use local::{down, environment::Environment, interrupt, ports::Ports, run, status
   trueup-stack logs issue-consumer-1 --follow
   trueup-stack down
 
-Ports are chosen by POSTGRES_PORT, REDIS_PORT, KAFKA_PORT, KAFKA_CONTROLLER_PORT, GATEWAY_PORTS, CONSUMER_HTTP_PORTS, RECONCILER_HTTP_PORT.
-With STACK=docker the three servers come from deploy/compose.yaml."
+Ports are chosen by POSTGRES_PORT, REDIS_PORT, KAFKA_PORT, KAFKA_CONTROLLER_PORT, GATEWAY_PORTS, CONSUMER_HTTP_PORTS, RECONCILER_HTTP_PORT,
+PAYMENT_RECONCILER_HTTP_PORT, PG_SIMULATOR_PORT. With STACK=docker the three servers come from deploy/compose.yaml."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -53,7 +53,7 @@ enum Action {
     },
     /// The settings as shell lines: `eval "$(trueup-stack env)"`.
     Env,
-    /// Up, one reserved and one queued coupon, a drill, the audit; stays up until Ctrl-C.
+    /// Up, one reserved and one queued coupon, a drill, the audit, a drill of payments; stays up until Ctrl-C.
     Run {
         /// End by itself; the exit status is the verdict.
         #[arg(long)]
@@ -64,6 +64,9 @@ enum Action {
         /// Seats of each coupon.
         #[arg(long, env = "SEATS", default_value_t = 1_000)]
         seats: u32,
+        /// Orders whose payments are settled.
+        #[arg(long, env = "ORDERS", default_value_t = 300)]
+        orders: u32,
     },
 }
 
@@ -94,7 +97,9 @@ fn main() -> ExitCode {
                 print!("{}", environment.shell_lines());
                 Ok(ExitCode::SUCCESS)
             }
-            Action::Run { once, members, seats } => run::run(&ports, &environment, &run::Drill { once, members, seats }),
+            Action::Run { once, members, seats, orders } => {
+                run::run(&ports, &environment, &run::Drill { once, members, seats, orders })
+            }
         }
     });
     result.unwrap_or_else(|error| {

@@ -15,7 +15,20 @@ use stack::paths;
 use super::ports::Ports;
 
 /// The names of secrets in the environment file.
-const SECRETS: [&str; 3] = ["TRUEUP__KEYS__LOG_SIGNING", "COUPON_GATEWAY__KEYS__TICKET", "TRUEUP__ADMIN__TOKEN"];
+const SECRETS: [&str; 5] = [
+    "TRUEUP__KEYS__LOG_SIGNING",
+    "COUPON_GATEWAY__KEYS__TICKET",
+    "TRUEUP__ADMIN__TOKEN",
+    "PG_SIMULATOR__API_KEY",
+    "PG_SIMULATOR__CALLBACK_SECRET",
+];
+
+/// Of how many payments in a hundred the simulator loses the callbacks: they are found by asking.
+const CALLBACKS_LOST_PERCENT: u32 = 30;
+
+/// A drill cannot wait for ten minutes until an order is stale, nor a minute for the next run, in milliseconds.
+const STALE_AFTER_MS: u32 = 10_000;
+const RUN_INTERVAL_MS: u32 = 5_000;
 
 /// Every setting of every part, by the name of its variable.
 #[derive(Debug, Clone)]
@@ -35,6 +48,7 @@ impl Environment {
             all.insert(name.to_owned(), kept.map_or_else(secret, |value| Ok(value.to_owned()))?);
         }
         add_shared(&mut all, ports);
+        add_payment_line(&mut all, ports);
         Ok(Self(all))
     }
 
@@ -99,6 +113,32 @@ fn add_shared(all: &mut BTreeMap<String, String>, ports: &Ports) {
     for service in ["COUPON_GATEWAY", "RECONCILER"] {
         all.insert(format!("{service}__ADMIN__TOKENS"), format!("local-operator:{admin}"));
     }
+}
+
+/// The payment reconciler with the simulator's three dialects as its gateways, and the simulator's callbacks to it.
+fn add_payment_line(all: &mut BTreeMap<String, String>, ports: &Ports) {
+    let get = |all: &BTreeMap<String, String>, name: &str| all.get(name).cloned().unwrap_or_default();
+    let (key, secret) = (get(all, "PG_SIMULATOR__API_KEY"), get(all, "PG_SIMULATOR__CALLBACK_SECRET"));
+    let admin = get(all, "TRUEUP__ADMIN__TOKEN");
+    let simulator = format!("http://127.0.0.1:{}", ports.pg_simulator);
+    let mut set = |name: &str, value: String| all.insert(format!("PAYMENT_RECONCILER__{name}"), value);
+    set("KAFKA__BROKERS", format!("127.0.0.1:{}", ports.kafka));
+    set("POSTGRES__URL", format!("postgres://trueup@127.0.0.1:{}/trueup", ports.postgres));
+    set("ADMIN__TOKENS", format!("local-operator:{admin}"));
+    set("LINE__RUN__STALE_AFTER_MS", STALE_AFTER_MS.to_string());
+    set("LINE__RUN__INTERVAL_MS", RUN_INTERVAL_MS.to_string());
+    for dialect in ["generic", "toss", "stripe"] {
+        let account = format!("PROVIDERS__{}", dialect.to_uppercase());
+        set(&format!("{account}__KIND"), dialect.to_owned());
+        set(&format!("{account}__BASE_URL"), format!("{simulator}/{dialect}"));
+        set(&format!("{account}__API_KEY"), key.clone());
+        set(&format!("{account}__CALLBACK_SECRET"), secret.clone());
+    }
+    let callbacks = format!("http://127.0.0.1:{}/v1/payments/callbacks/{{dialect}}", ports.payment_reconciler);
+    all.insert("PG_SIMULATOR__CALLBACK_URL".to_owned(), callbacks);
+    all.insert("PG_SIMULATOR__CALLBACKS_LOST_PERCENT".to_owned(), CALLBACKS_LOST_PERCENT.to_string());
+    all.insert("TRUEUP__SIMULATOR".to_owned(), simulator);
+    all.insert("TRUEUP__PAYMENT_RECONCILERS".to_owned(), format!("http://127.0.0.1:{}", ports.payment_reconciler));
 }
 
 /// 256 random bits from the operating system, in hexadecimal.

@@ -21,6 +21,10 @@ pub struct Ports {
     pub consumers: Vec<u16>,
     /// The reconciler's probes.
     pub reconciler: u16,
+    /// The payment reconciler: callbacks, the operators' interface, probes.
+    pub payment_reconciler: u16,
+    /// The payment gateways' simulator.
+    pub pg_simulator: u16,
 }
 
 impl Ports {
@@ -37,6 +41,8 @@ impl Ports {
             gateways: list("GATEWAY_PORTS", &[8081, 8082])?,
             consumers: list("CONSUMER_HTTP_PORTS", &[8091, 8092])?,
             reconciler: one("RECONCILER_HTTP_PORT", 8095)?,
+            payment_reconciler: one("PAYMENT_RECONCILER_HTTP_PORT", 8097)?,
+            pg_simulator: one("PG_SIMULATOR_PORT", 8099)?,
         })
     }
 }

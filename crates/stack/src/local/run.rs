@@ -1,4 +1,4 @@
-//! The main job: everything up, two coupons, a drill, the audit's verdict, and the addresses to try by hand.
+//! The main job: everything up, two coupons, a drill, the audit's verdict, a drill of payments, and the addresses to try by hand.
 
 use std::{
     process::{Command, ExitCode},
@@ -26,6 +26,8 @@ pub struct Drill {
     pub members: u32,
     /// Seats of each coupon.
     pub seats: u32,
+    /// Orders whose payments are settled.
+    pub orders: u32,
 }
 
 /// Runs it and ends everything afterwards, unless another run needs it; the exit status is the verdict.
@@ -50,7 +52,7 @@ pub fn run(ports: &Ports, environment: &Environment, drill: &Drill) -> Result<Ex
     Ok(if verdict? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Whether the drill and both audits were clean.
+/// Whether both drills and both audits were clean.
 fn drill_and_audit(environment: &Environment, drill: &Drill) -> Result<bool> {
     let stamp = stamp();
     let codes = [format!("demo-reserved-{stamp}"), format!("demo-queued-{stamp}")];
@@ -65,6 +67,7 @@ fn drill_and_audit(environment: &Environment, drill: &Drill) -> Result<bool> {
     for code in &codes {
         clean &= trueup(environment, &["audit", code, "--redis"])?;
     }
+    clean &= trueup(environment, &["drill-payments", "--orders", &drill.orders.to_string()])?;
     Ok(clean)
 }
 
@@ -79,14 +82,19 @@ It stays up until Ctrl-C. To try by hand:
   curl -s http://127.0.0.1:{gateway}/v1/coupons/my-coupon/requests -H 'content-type: application/json' -d '{{\"memberId\":\"user-1234\"}}'
   curl -s http://127.0.0.1:{gateway}/v1/coupons/my-coupon/members/user-1234
   target/release/trueup audit my-coupon
+  target/release/trueup drill-payments --orders 300
 
   API to read     http://127.0.0.1:{gateway}/docs
   gateways        {}
+  payments        http://127.0.0.1:{}/metrics
+  PG simulator    http://127.0.0.1:{}/
   PostgreSQL      postgres://trueup@127.0.0.1:{}/trueup
   Redis           redis://127.0.0.1:{}/
   Kafka           127.0.0.1:{}
   logs            make logs",
         ports.gateways.iter().map(|port| format!("http://127.0.0.1:{port}")).collect::<Vec<_>>().join("  "),
+        ports.payment_reconciler,
+        ports.pg_simulator,
         ports.postgres,
         ports.redis,
         ports.kafka

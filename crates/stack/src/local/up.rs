@@ -89,7 +89,9 @@ fn start_services(ports: &Ports, environment: &Environment) -> Result<()> {
         eprintln!("✓ services run already");
         return Ok(());
     }
-    step("gateways, consumers, reconciler", || started.iter_mut().try_for_each(|(process, _)| process.wait_ready()))
+    step("gateways, consumers, reconcilers, payment gateways' simulator", || {
+        started.iter_mut().try_for_each(|(process, _)| process.wait_ready())
+    })
 }
 
 /// Whether the file of the running program has been replaced.
@@ -113,6 +115,9 @@ fn services(ports: &Ports) -> Vec<Service> {
     let mut all = many(&ports.gateways, "coupon-gateway", "COUPON_GATEWAY", "GATEWAY_PORTS");
     all.extend(many(&ports.consumers, "issue-consumer", "ISSUE_CONSUMER", "CONSUMER_HTTP_PORTS"));
     all.extend(many(&[ports.reconciler], "reconciler", "RECONCILER", "RECONCILER_HTTP_PORT"));
+    all.extend(many(&[ports.pg_simulator], "pg-simulator", "PG_SIMULATOR", "PG_SIMULATOR_PORT"));
+    let variable = "PAYMENT_RECONCILER_HTTP_PORT";
+    all.extend(many(&[ports.payment_reconciler], "payment-reconciler", "PAYMENT_RECONCILER", variable));
     all
 }
 

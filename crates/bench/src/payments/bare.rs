@@ -1,0 +1,110 @@
+//! The ceiling for settles: the same claims and the same transactions on the same ten slots, without asking, runs, limits or reports.
+
+use std::{sync::Arc, time::Instant};
+
+use anyhow::Result;
+use async_trait::async_trait;
+use domain::{
+    clock::Timestamp,
+    payment::{Currency, Money, PgAnswer, PgPayment, PgReference, PgRefund, PgState, ProviderName},
+};
+use payment_providers::port::{
+    Callback, CallbackError, CallbackHint, PaymentProvider, ProviderError, RefundOrder, TransactionPage,
+};
+use payment_reconciler::{
+    Line,
+    config::LineSettings,
+    line::{run::Scope, settle::Mode},
+};
+use postgres_io::PostgresSettings;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::SLOTS;
+
+/// A gateway that is never asked: its answers are made here.
+struct Unasked(ProviderName);
+
+#[async_trait]
+impl PaymentProvider for Unasked {
+    fn name(&self) -> &ProviderName {
+        &self.0
+    }
+
+    fn accepts(&self, _reference: &PgReference) -> bool {
+        true
+    }
+
+    async fn query(&self, _reference: &PgReference) -> Result<PgAnswer, ProviderError> {
+        Err(ProviderError::Unavailable("it is never asked".to_owned()))
+    }
+
+    async fn refund(&self, _order: &RefundOrder) -> Result<PgRefund, ProviderError> {
+        Err(ProviderError::Unavailable("it is never asked".to_owned()))
+    }
+
+    async fn close(&self, reference: &PgReference) -> Result<PgAnswer, ProviderError> {
+        self.query(reference).await
+    }
+
+    async fn transactions(
+        &self,
+        _from: Timestamp,
+        _to: Timestamp,
+        _cursor: Option<&str>,
+    ) -> Result<TransactionPage, ProviderError> {
+        Err(ProviderError::Unavailable("it is never asked".to_owned()))
+    }
+
+    fn read_callback(&self, _callback: &Callback<'_>) -> Result<CallbackHint, CallbackError> {
+        Err(CallbackError::Irrelevant)
+    }
+}
+
+/// What a gateway would say of a paid order of the backlog.
+fn paid(reference: &PgReference) -> PgAnswer {
+    PgAnswer::Found(PgPayment {
+        state: PgState::Paid,
+        status: "paid".to_owned(),
+        transaction_id: Some(format!("tx_{reference}")),
+        paid_at: Some(Timestamp::from_unix_ms(0)),
+        captured: Money::new(1_000, Currency::KRW),
+        refunded: Money::zero(Currency::KRW),
+        refunds: Vec::new(),
+        refund_needs_payer: false,
+        expires_at: None,
+        callback_secret: None,
+    })
+}
+
+/// Settles everything that is stale; seconds.
+///
+/// # Errors
+/// PostgreSQL refuses something.
+pub async fn settle_all(postgres_url: &str) -> Result<f64> {
+    let postgres = PostgresSettings { url: postgres_url.into(), ..PostgresSettings::default() };
+    let name = ProviderName::new("generic")?;
+    let providers: Vec<Arc<dyn PaymentProvider>> = vec![Arc::new(Unasked(name.clone()))];
+    let line = Line::new(&postgres, providers, Uuid::from_u128(1), LineSettings::default())?;
+    let began_at = line.now().await?;
+    let began = Instant::now();
+    let mut jobs: JoinSet<Result<()>> = JoinSet::new();
+    let mut is_empty = false;
+    loop {
+        let free = SLOTS.saturating_sub(jobs.len());
+        if free > 0 && !is_empty {
+            let claims = line.claim(&name, Scope::Run, free, began_at, false).await?;
+            is_empty = claims.is_empty();
+            for claimed in claims {
+                let line = Arc::clone(&line);
+                jobs.spawn(async move {
+                    line.settle(&claimed, &paid(&claimed.reference), Mode::Normal).await?;
+                    Ok(())
+                });
+            }
+        }
+        let Some(ended) = jobs.join_next().await else { break };
+        ended??;
+    }
+    Ok(began.elapsed().as_secs_f64())
+}

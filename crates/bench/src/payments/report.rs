@@ -1,0 +1,79 @@
+//! The figures as docs/benchmarks-payments.md.
+
+use std::fmt::Write;
+
+use crate::{Pair, process::machine, stats::Rounds};
+
+/// What was measured.
+#[derive(Default)]
+pub struct Figures {
+    pub twenty: Pair,
+    pub hundred: Pair,
+    pub mix: Pair,
+    pub two_replicas: Rounds,
+    pub settles: Pair,
+    /// Backlog and KiB.
+    pub memory_kib: Vec<(u32, u64)>,
+}
+
+/// The page.
+#[must_use]
+pub fn markdown(rounds: u32, figures: &Figures) -> String {
+    let mut page = String::new();
+    let _ = write(&mut page, rounds, figures);
+    page
+}
+
+fn write(page: &mut String, rounds: u32, figures: &Figures) -> std::fmt::Result {
+    writeln!(
+        page,
+        "# Benchmarks of the payment line
+
+Written by `trueup-bench --only payments`; do not edit. Each figure is the median of {rounds} rounds (smallest–largest), against a ceiling of the same round.
+Servers, service and simulator share the cores.
+
+- machine: {}
+- PostgreSQL with fsync and synchronous_commit on; 10 asks at a time, not adapting, no limit of calls a second; one gateway
+
+## Runs: seconds from the run's beginning to the last completed order
+
+| stale orders | a call takes | seconds | greedy schedule on 10 slots | ratio | at most | the source's figure |
+| --- | --- | --- | --- | --- | --- | --- |",
+        machine()
+    )?;
+    for (orders, takes, pair, source) in [
+        ("20", "500 ms", &figures.twenty, "10 s → 1 s"),
+        ("100", "500 ms", &figures.hundred, "50 s → 5 s"),
+        ("1,000", "5–500 ms", &figures.mix, ""),
+    ] {
+        let ratio = pair.ours.ratio_to(&pair.ceiling);
+        writeln!(page, "| {orders} | {takes} | {} | {} | **{ratio}** | 1.1 | {source} |", pair.ours, pair.ceiling)?;
+    }
+    let two = figures.two_replicas.ratio_to(&figures.mix.ours);
+    writeln!(
+        page,
+        "\nTwo replicas on the 1,000: {} s, **{two}** of one replica's time; at most 0.55. The source's figures are one at a time → ten at a time, in groups.
+
+## Settles a second with a gateway that answers at once
+
+| | settles/s | of the bare SQL's | at least |
+| --- | --- | --- | --- |
+| the same claims and transactions, bare | {} | | |
+| the service | {} | **{}** | 0.7 |
+
+## Memory (VmHWM)
+
+| stale orders | MiB |
+| --- | --- |",
+        figures.two_replicas,
+        figures.settles.ceiling,
+        figures.settles.ours,
+        figures.settles.ours.ratio_to(&figures.settles.ceiling)
+    )?;
+    for (orders, kib) in &figures.memory_kib {
+        writeln!(page, "| {orders} | {}.{} |", kib / 1_024, kib % 1_024 * 10 / 1_024)?;
+    }
+    let least = figures.memory_kib.iter().map(|(_, kib)| *kib).min().unwrap_or(0);
+    let most = figures.memory_kib.iter().map(|(_, kib)| *kib).max().unwrap_or(0);
+    writeln!(page, "\nDifference: {} KiB; at most 8,192.", most.saturating_sub(least))
+}
