@@ -5,6 +5,7 @@ mod http;
 mod ledger;
 mod maintenance;
 mod process;
+mod reconcile;
 mod report;
 mod servers;
 mod stats;
@@ -40,10 +41,10 @@ struct Arguments {
     /// Requests of each backlog.
     #[arg(long, default_value_t = 300_000)]
     backlog: u32,
-    /// Only these parts: accept, sold-out, fold, visible.
+    /// Only these parts: accept, sold-out, fold, visible, reconcile.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Where the report goes; docs/benchmarks.md by default, `-` for none.
+    /// Where the report goes; docs/benchmarks.md by default, `-` for none. That of `reconcile` is docs/benchmarks-reconcile.md.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -80,6 +81,14 @@ async fn main() -> Result<()> {
     // Servers of an interrupted run have died with it; their data is worth nothing.
     let _ = std::fs::remove_dir_all(&folder);
     let mut servers = Servers::start(&folder)?;
+    if arguments.wants("reconcile") {
+        let text = reconcile::run(&servers, arguments.rounds).await?;
+        let alone = PARTS.iter().all(|part| !arguments.wants(part));
+        publish(&text, arguments.out.as_ref().filter(|out| alone || out.as_os_str() == "-"), "docs/benchmarks-reconcile.md")?;
+        if alone {
+            return Ok(());
+        }
+    }
     let mut figures = Figures::default();
     http_part(&arguments, &mut servers, &mut figures).await?;
     if arguments.wants("fold") {
@@ -88,10 +97,18 @@ async fn main() -> Result<()> {
         }
     }
     let text = report::markdown(&arguments.rounds, &arguments.seconds, &arguments.backlog, &figures);
+    publish(&text, arguments.out.as_ref(), "docs/benchmarks.md")
+}
+
+/// The parts whose figures are docs/benchmarks.md.
+const PARTS: [&str; 4] = ["accept", "sold-out", "fold", "visible"];
+
+/// Shows a page and writes it, to `page` of the workspace unless `out` says otherwise.
+fn publish(text: &str, out: Option<&PathBuf>, page: &str) -> Result<()> {
     println!("{text}");
-    let out = match arguments.out {
-        Some(out) => out,
-        None => paths::workspace()?.join("docs/benchmarks.md"),
+    let out = match out {
+        Some(out) => out.clone(),
+        None => paths::workspace()?.join(page),
     };
     if out.as_os_str() != "-" {
         std::fs::write(&out, text).with_context(|| format!("cannot write {}", out.display()))?;

@@ -76,8 +76,17 @@ impl Servers {
     /// # Errors
     /// It is not built or does not come up.
     pub fn service(&self, binary: &str, prefix: &str) -> Result<ServiceProcess> {
+        self.service_with(binary, prefix, &[])
+    }
+
+    /// As [`Self::service`], with settings of its own.
+    ///
+    /// # Errors
+    /// As [`Self::service`].
+    pub fn service_with(&self, binary: &str, prefix: &str, more: &[(&str, &str)]) -> Result<ServiceProcess> {
         let port = ports::free()?;
         let mut environment = self.environment.clone();
+        environment.extend(more.iter().map(|(name, value)| (format!("{prefix}__{name}"), (*value).to_owned())));
         environment.insert(format!("{prefix}__HTTP__LISTEN"), format!("127.0.0.1:{port}"));
         let log = self.folder.join(format!("{binary}.log"));
         let mut service = ServiceProcess::spawn(binary, &release(binary)?, &environment, port, &log, Lifetime::Owned)?;
