@@ -101,6 +101,7 @@ async fn one(servers: &Servers, client: &Client, reconciler: &ServiceProcess, co
     full.ledger.push(ledger * 1e3);
     full.set.push(set * 1e3);
     full.both.push((ledger + set) * 1e3);
+    eprintln!("  reading {ledger:.2} + {set:.2} s, compared in {ours:.2} s; worst PING {:.1} ms", waits.worst_ms);
     full.ours.push(ours * 1e3);
     Ok(())
 }

@@ -32,8 +32,10 @@ use crate::{maintenance, servers::Servers, stats::Rounds};
 
 /// An idle session of PostgreSQL writes down what it has counted within this time.
 const COUNTED_WITHIN: Duration = Duration::from_secs(11);
-/// Reservations are old after this time, which is longer than the grace time of this benchmark.
-const OLD_AFTER: Duration = Duration::from_millis(20);
+/// The grace time of this benchmark: longer than a run, or the same ones would be handed out twice in it.
+const GRACE_MS: u64 = 1_000;
+/// Reservations are old after this time.
+const OLD_AFTER: Duration = Duration::from_millis(1_100);
 /// Index entries and rows of the ledger that were read since the last reset.
 const READ: &str = "SELECT (coalesce((SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'coupon_request'), 0) \
      + (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'coupon_request'))::float8";
@@ -170,7 +172,7 @@ fn settings(servers: &Servers) -> Settings {
         ..Settings::default()
     };
     settings.redis.url = Secret::new(servers.redis.url());
-    settings.pending.grace_ms = 1;
+    settings.pending.grace_ms = GRACE_MS;
     settings
 }
 
