@@ -75,6 +75,9 @@ impl Line {
         if let Err(error) = self.give_back(claimed).await {
             tracing::warn!(paymentId = %claimed.payment, %error, "a claim could not be given back; it ends by itself");
         }
+        if let Err(error) = self.not_probed(&claimed.provider).await {
+            tracing::warn!(provider = %claimed.provider, %error, "a half-open breaker could not be given back; it is tried again later");
+        }
         Outcome::GivenBack
     }
 
