@@ -42,7 +42,7 @@ drill: up ## Send a drill to CODE
 audit: up ## Prove CODE: fold the log again and compare
 	@$(ENV) target/release/trueup audit $(or $(CODE),$(error say which: make audit CODE=my-coupon))
 
-bench: tools build ## Ratios against ceilings measured in the same run, into docs/benchmarks.md
+bench: tools build ## Ratios against ceilings measured in the same run, into docs/benchmarks*.md
 	@cargo build --release -p bench
 	@target/release/trueup-bench
 
