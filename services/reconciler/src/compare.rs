@@ -17,7 +17,7 @@ use std::collections::HashSet;
 
 use domain::ids::{CouponCode, MemberId};
 use fastbloom::BloomFilter;
-use redis_io::{Gate, GateState, Removal};
+use redis_io::{Gate, GateState, Removal, Step};
 use serde::Serialize;
 
 use crate::{config::CompareSettings, error::TaskError, repairs::Kind, store::Store, walk::Walk};
@@ -182,21 +182,35 @@ impl Comparing<'_> {
     /// Streams the set and judges whoever was not among the holders.
     async fn set(&self, filter: &BloomFilter, found: &mut Comparison) -> Result<(), TaskError> {
         let mut suspects: Vec<String> = Vec::new();
-        let mut from = Some(0);
-        while let Some(position) = from {
+        let mut next = Some(self.scan(0).await?);
+        while let Some(step) = next {
             self.go_on()?;
-            let step = self.gate.scan(self.code, position, self.settings.scan_count).await?;
             found.redis_members = found.redis_members.saturating_add(signed(step.members.len()));
-            suspects.extend(step.members.into_iter().filter(|member| !filter.contains(member.as_str())));
-            from = step.next;
+            // The next step is under way while this one is held against the holders.
+            let (following, ()) = tokio::join!(
+                async {
+                    match step.next {
+                        Some(position) => self.scan(position).await.map(Some),
+                        None => Ok(None),
+                    }
+                },
+                async {
+                    suspects.extend(step.members.into_iter().filter(|member| !filter.contains(member.as_str())));
+                }
+            );
+            next = following?;
             // One step may bring more than a page, as a small set comes whole.
-            while suspects.len() >= self.settings.page || (from.is_none() && !suspects.is_empty()) {
+            while suspects.len() >= self.settings.page || (next.is_none() && !suspects.is_empty()) {
                 let rest = suspects.split_off(self.settings.page.min(suspects.len()));
                 let page = std::mem::replace(&mut suspects, rest);
                 self.remove(page, found).await?;
             }
         }
         Ok(())
+    }
+
+    async fn scan(&self, from: u64) -> Result<Step, TaskError> {
+        Ok(self.gate.scan(self.code, from, self.settings.scan_count).await?)
     }
 
     /// Judges members of the set by a snapshot that the settler has not passed, and takes out those without an issue.
