@@ -46,13 +46,13 @@ struct Move {
 /// What the moves of orders whose ids begin so do against the tables; empty if nothing. `payments` are each order's attempts.
 pub async fn against_the_tables(sql: &Sql, beginning: &str, payments: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     let query = format!(
-        "SELECT coalesce(json_agg(m ORDER BY place), '[]')::text FROM moved m WHERE starts_with(order_id, '{beginning}')"
+        "SELECT coalesce(json_agg(m ORDER BY order_id, place), '[]')::text FROM moved m WHERE starts_with(order_id, '{beginning}')"
     );
     let moves: Vec<Move> = serde_json::from_str(&sql.text(&query).await).unwrap();
     let mut wrong = Vec::new();
     let mut state: BTreeMap<&str, &str> = payments.values().flatten().map(|payment| (payment.as_str(), "PENDING")).collect();
     let mut order_state: BTreeMap<&str, &str> = payments.keys().map(|order| (order.as_str(), "PENDING")).collect();
-    // An order is locked by whoever moves it or its payments: its transactions come one after the other.
+    // An order is locked by whoever moves it or its payments: order by order, transactions come one after the other.
     for transaction in moves.chunk_by(|one, next| one.tx == next.tx) {
         for Move { order_id, payment_id, was, became, .. } in transaction {
             let (table, at, who): (&[_], _, _) = match payment_id {
