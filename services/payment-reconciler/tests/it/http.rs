@@ -115,7 +115,12 @@ pub async fn stage_on(world: &World) -> Stage {
 
 /// The interface with the hands of a real line, which waits so many milliseconds for what somebody else holds.
 pub async fn stage_over(world: &World, line: &Arc<Line>, wait_ms: u64) -> Stage {
-    let provider = Arc::clone(&line.gateway(&"sim".parse().unwrap()).unwrap().provider);
+    stage_over_gateway(world, line, "sim", wait_ms).await
+}
+
+/// The same for a gateway of another name.
+pub async fn stage_over_gateway(world: &World, line: &Arc<Line>, gateway: &str, wait_ms: u64) -> Stage {
+    let provider = Arc::clone(&line.gateway(&gateway.parse().unwrap()).unwrap().provider);
     let hands = LineHands::new(Arc::clone(line), Duration::from_millis(wait_ms), CancellationToken::new());
     let unused = (Scripted::named("unused"), Arc::new(Fake::default()));
     serving(world, &format!("anna:{TOKEN}"), AuditSettings::default(), provider, Arc::new(hands), unused).await

@@ -22,14 +22,15 @@ pub const WATCH: &str = "
 const ORDER: [(&str, &str); 4] =
     [("PENDING", "COMPLETED"), ("PENDING", "FAILED"), ("PENDING", "CANCELLED"), ("COMPLETED", "CANCELLED")];
 
-/// The moves of the table of a payment's states. None here is an operator's: the refund of a success is not part of a case.
-const PAYMENT: [(&str, &str); 8] = [
+/// The moves of the table of a payment's states.
+const PAYMENT: [(&str, &str); 9] = [
     ("PENDING", "SUCCESS"),
     ("PENDING", "FAILED"),
     ("PENDING", "REFUNDING"),
     ("FAILED", "REFUNDING"),
     ("PENDING", "REFUNDED"),
     ("FAILED", "REFUNDED"),
+    ("SUCCESS", "REFUNDING"),
     ("REFUNDING", "REFUNDED"),
     ("REFUNDED", "REFUNDING"),
 ];
@@ -64,6 +65,7 @@ pub async fn against_the_tables(sql: &Sql, beginning: &str, payments: &BTreeMap<
             }
         }
         wrong.extend(transaction.iter().filter_map(|one| goes_alone(one, transaction, payments, &state)));
+        wrong.extend(transaction.iter().filter_map(|one| cancelled_for_another(one, transaction, &moves)));
     }
     wrong
 }
@@ -86,8 +88,19 @@ fn goes_alone(
         (None, "COMPLETED") => together(false, "SUCCESS"),
         (Some(_), "SUCCESS") => together(true, "COMPLETED") && attempts().filter(|state| *state == "SUCCESS").count() == 1,
         (None, "FAILED") => attempts().all(|state| matches!(state, "FAILED" | "REFUNDED")),
-        (None, "CANCELLED") => was == "PENDING",
+        (None, "CANCELLED") => was == "PENDING" || together(false, "REFUNDED"),
         _ => true,
     };
     (!fine).then(|| format!("{order_id} {payment_id:?} became {became} with payments {:?}", attempts().collect::<Vec<_>>()))
+}
+
+/// A completed order is cancelled when the payment is back that had completed it, not with any other.
+fn cancelled_for_another(one: &Move, transaction: &[Move], moves: &[Move]) -> Option<String> {
+    if one.payment_id.is_some() || (one.was.as_str(), one.became.as_str()) != ("COMPLETED", "CANCELLED") {
+        return None;
+    }
+    let success = moves.iter().find(|other| other.order_id == one.order_id && other.became == "SUCCESS");
+    let back = transaction.iter().find(|other| other.became == "REFUNDED");
+    let same = success.and_then(|success| success.payment_id.as_ref()) == back.and_then(|back| back.payment_id.as_ref());
+    (!same).then(|| format!("{} was cancelled when {:?} was back", one.order_id, back.and_then(|back| back.payment_id.as_ref())))
 }
