@@ -206,8 +206,8 @@ impl Line {
             at: locked.now,
         };
         self.write_event(session, &told).await?;
-        if locked.order.state == OrderState::Completed && !locked.others.contains(&PaymentState::Success) {
-            // It was what had completed the order.
+        if locked.order.state == OrderState::Completed && refund.reason == RefundReason::Operator {
+            // It was what had completed the order: only an operator gives back a success. Any other attempt of it may come back first.
             self.write_order(session, locked, OrderState::Cancelled, Some(refund.reason.as_str())).await?;
             if refund.restock {
                 session.run(RESTOCK, &[&locked.order.id.as_str()]).await?;

@@ -10,13 +10,7 @@ use std::{
 };
 
 use contracts::order::OrderPlaced;
-use domain::{
-    clock::{Clock as _, SystemClock},
-    coupon::LogIncarnation,
-    payment::Currency,
-};
-use hmac::{Hmac, Mac as _};
-use payment_providers::ProviderKind;
+use domain::{clock::SystemClock, coupon::LogIncarnation, payment::Currency};
 use payment_reconciler::{
     Line,
     callbacks::{CallbackSettings, Desk, DeskError, Sweeper},
@@ -24,20 +18,19 @@ use payment_reconciler::{
     intake::{IntakeStore, resolve},
     line::run::{Report, Scope},
 };
-use pg_simulator::{Answer, Call, Fault, Method, NewPayment, RefundScript, Script, Simulator};
+use pg_simulator::{Answer, NewPayment, Simulator};
 use postgres_io::Db;
 use serde_json::json;
-use sha2::Sha256;
 use testkit::World;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
     http::{Stage as Operators, stage_before},
-    interleavings::{Attempt, Back, Beginning, Event, Mishap, Plan},
+    interleavings::{Event, Plan},
+    interleavings_gateway::{callback, script},
     interleavings_judge::{WATCH, against_the_tables},
     interleavings_replica::{CUT_OFF, OVERTAKEN, Replica, StopAfter},
-    line_world::CALLBACK_SECRET,
     money::MoneyCheck,
     orders::{Sql, attempt, db, order},
     refund_stage::{AMOUNT, DAY, HOUR, MINUTE, SECOND, gateway, line, patient, reference},
@@ -364,21 +357,7 @@ impl<'a> Game<'a> {
         // Every third one is a repeat of the one before.
         self.callbacks += 1;
         let event = format!("{}e{}", self.name, self.callbacks - u32::from(self.callbacks.is_multiple_of(3)));
-        let reference = reference(&payment);
-        let (body, header) = match self.plan.kind {
-            ProviderKind::Generic => {
-                (json!({"event_id": event, "type": "payment.changed", "reference": reference}), Some("payment-signature"))
-            }
-            ProviderKind::Toss => {
-                (json!({"eventType": "PAYMENT_STATUS_CHANGED", "createdAt": event, "data": {"orderId": reference}}), None)
-            }
-            ProviderKind::Stripe => {
-                let object = json!({"object": "payment_intent", "id": reference});
-                (json!({"id": event, "type": "payment_intent.succeeded", "data": {"object": object}}), Some("stripe-signature"))
-            }
-        };
-        let body = body.to_string();
-        let headers: Vec<_> = header.map(|name| (name.to_owned(), signature(&body))).into_iter().collect();
+        let (body, headers) = callback(self.plan.kind, &event, &reference(&payment));
         match self.desk.take(&format!("{}pg", self.name), &headers, body.as_bytes()).await {
             Ok(taken) => Ok(format!("{payment} {event}: {taken:?}")),
             Err(DeskError::TooMany) => Ok(format!("{payment}: too many")),
@@ -458,58 +437,4 @@ fn told(report: Result<Report, LineError>) -> Result<String, String> {
     let mut outcomes: Vec<String> = report.outcomes.iter().map(|(outcome, count)| format!("{outcome:?} {count}")).collect();
     outcomes.sort_unstable();
     Ok(outcomes.join(", "))
-}
-
-fn script(plan: &Plan, attempt: &Attempt) -> Script {
-    let begun = match attempt.beginning {
-        Beginning::Open => Script::open(),
-        Beginning::Unknown => Script::default().then(Answer::NotFound),
-        Beginning::Paid => Script::paid(),
-        Beginning::PaidAfter(asks) => Script::pending(asks).then(Answer::Paid),
-        Beginning::KnownAndPaidAfter(asks) => Script::not_found(asks).then(Answer::Paid),
-        Beginning::Closed => Script::default().then(Answer::Closed),
-        // Stripe has no virtual accounts that the payment line would know.
-        Beginning::Deposit if plan.kind == ProviderKind::Stripe => Script::open(),
-        Beginning::Deposit => Script::deposit(),
-    };
-    let (now, good) = match plan.kind {
-        ProviderKind::Generic => ("try_later", "refund_rejected"),
-        ProviderKind::Toss => ("NOT_AVAILABLE_BANK", "NOT_CANCELABLE_PAYMENT"),
-        ProviderKind::Stripe => ("balance_insufficient", "charge_disputed"),
-    };
-    let refunds = attempt.refunds.iter().map(|back| match back {
-        Back::Done => RefundScript::Done,
-        Back::Pending(asks) => RefundScript::Pending(*asks),
-        Back::FailsLater(asks) => RefundScript::FailsLater(*asks),
-        Back::Reversed(asks) => RefundScript::Reversed(*asks),
-        Back::RefusedForNow => RefundScript::Refused(now.to_owned()),
-        Back::RefusedForGood => RefundScript::Refused(good.to_owned()),
-    });
-    let script = Script {
-        refunds: refunds.collect(),
-        over_refunds: plan.is_careless && begun.method != Method::VirtualAccount,
-        ..begun.capturing(AMOUNT + attempt.amiss)
-    };
-    attempt.mishaps.iter().fold(script, |script, (of_refund, mishap)| {
-        let fault = match mishap {
-            Mishap::Dropped => Fault::Dropped,
-            Mishap::ReplyLost => Fault::ReplyLost,
-            Mishap::Unavailable => Fault::Status(503),
-            Mishap::Throttled => Fault::Throttled(Some(1)),
-            Mishap::Malformed => Fault::Malformed,
-        };
-        script.fault(if *of_refund { Call::Refund } else { Call::Query }, 1, fault)
-    })
-}
-
-/// As Stripe and the generic contract sign.
-fn signature(body: &str) -> String {
-    let seconds = SystemClock.now().unix_ms() / 1_000;
-    let mut mac = Hmac::<Sha256>::new_from_slice(CALLBACK_SECRET.as_bytes()).unwrap();
-    mac.update(format!("{seconds}.{body}").as_bytes());
-    let hex = mac.finalize().into_bytes().iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
-    format!("t={seconds},v1={hex}")
 }

@@ -10,6 +10,7 @@ mod guards;
 mod http;
 mod intake;
 mod interleavings;
+mod interleavings_gateway;
 mod interleavings_judge;
 mod interleavings_play;
 mod interleavings_replica;
