@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    http::{Stage as Operators, stage_before},
+    http::{Stage as Operators, stage_over_gateway},
     interleavings::{Event, Plan},
     interleavings_gateway::{callback, script},
     interleavings_judge::{WATCH, against_the_tables},
@@ -38,6 +38,9 @@ use crate::{
 
 /// Replicas that go step by step.
 const REPLICAS: usize = 3;
+
+/// How long an operator waits for what somebody else holds, in milliseconds.
+const OPERATORS_WAIT_MS: u64 = 50;
 
 /// The most time that passes in a case: what fails at its beginning is still swept at its end.
 const TIME_MAX: i64 = 4 * DAY;
@@ -136,14 +139,13 @@ impl<'a> Game<'a> {
             ..CallbackSettings::default()
         };
         let waiting = Arc::new(AtomicU32::new(0));
-        let desk =
-            Desk::new(shop.db.clone(), Arc::new(SystemClock), generous.clone(), [Arc::clone(&adapter)], Arc::clone(&waiting));
+        let desk = Desk::new(shop.db.clone(), Arc::new(SystemClock), generous.clone(), [adapter], Arc::clone(&waiting));
         let incarnation = LogIncarnation { cluster_id: "c".to_owned(), topic_id: "t".to_owned() };
         let mut game = Self {
             shop,
             plan,
             desk,
-            operators: stage_before(&shop.world, adapter).await,
+            operators: stage_over_gateway(&shop.world, &lines[2], &provider, OPERATORS_WAIT_MS).await,
             sweeper: Sweeper::new(shop.db.clone(), Uuid::from_u128(1), generous, waiting),
             intake: IntakeStore::new(shop.db.clone(), "orders".to_owned(), incarnation),
             replicas: (0..REPLICAS)

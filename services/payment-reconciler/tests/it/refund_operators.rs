@@ -5,8 +5,8 @@ use pg_simulator::{Answer, RefundScript, Script};
 use serde_json::json;
 
 use crate::{
-    http::{Stage as Operators, stage_before, stage_on},
-    refund_stage::{AMOUNT, HOUR, KINDS, MINUTE, SECOND, Stage, gateway, reference},
+    http::{Stage as Operators, stage_on, stage_over},
+    refund_stage::{AMOUNT, HOUR, KINDS, MINUTE, SECOND, Stage, reference},
 };
 
 impl Stage {
@@ -163,7 +163,7 @@ async fn a_completed_order_is_cancelled_when_its_own_payment_is_back_and_not_whe
         stage.run_after(11 * MINUTE).await;
         // The other one is on its way back already; it will arrive first.
         stage.run_for(HOUR, 10 * MINUTE).await;
-        let operators = stage_before(&stage.world, gateway(&stage.simulator, kind, "sim")).await;
+        let operators = stage_over(&stage.world, &stage.line, 1_000).await;
         let wish = json!({"reason": "the payer called", "action": "cancel", "restock": true});
         let cancelled = operators.post("/v1/admin/orders/a/resolve", wish).await;
         assert_eq!(cancelled.status, 200, "{kind:?}: {}", cancelled.text);
