@@ -31,10 +31,10 @@ down: ## End them; no process is left
 	@if [ -x $(STACK_BIN) ]; then $(STACK_BIN) down; else echo 'nothing is built, so nothing runs'; fi
 
 status: ## What runs
-	@$(STACK_BIN) status
+	@if [ -x $(STACK_BIN) ]; then $(STACK_BIN) status; else echo 'nothing is built, so nothing runs; start it by `make up`'; fi
 
 logs: ## The end of the logs (NAME=issue-consumer-1 for one)
-	@$(STACK_BIN) logs $(NAME)
+	@if [ -x $(STACK_BIN) ]; then $(STACK_BIN) logs $(NAME); else echo 'nothing is built, so nothing was logged'; fi
 
 drill: up ## Send a drill to CODE
 	@$(ENV) target/release/trueup drill $(or $(CODE),$(error say which: make drill CODE=my-coupon)) --members $(or $(MEMBERS),20000)
@@ -42,7 +42,7 @@ drill: up ## Send a drill to CODE
 audit: up ## Prove CODE: fold the log again and compare
 	@$(ENV) target/release/trueup audit $(or $(CODE),$(error say which: make audit CODE=my-coupon))
 
-bench: tools build ## Ratios against ceilings measured in the same run, into docs/benchmarks.md
+bench: tools build ## Ratios against ceilings measured in the same run, into docs/benchmarks*.md
 	@cargo build --release -p bench
 	@target/release/trueup-bench
 

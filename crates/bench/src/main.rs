@@ -6,6 +6,7 @@ mod ledger;
 mod maintenance;
 mod payments;
 mod process;
+mod reconcile;
 mod report;
 mod servers;
 mod stats;
@@ -42,10 +43,11 @@ struct Arguments {
     /// Requests of each backlog.
     #[arg(long, default_value_t = 300_000)]
     backlog: u32,
-    /// Only these parts: accept, sold-out, fold, visible, payments.
+    /// Only these parts: accept, sold-out, fold, visible, reconcile, payments.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Where the report goes; docs/benchmarks.md by default, `-` for none.
+    /// Where the report goes; docs/benchmarks.md by default, `-` for none. Those of `reconcile` and `payments` are
+    /// docs/benchmarks-reconcile.md and docs/benchmarks-payments.md.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -82,14 +84,17 @@ async fn main() -> Result<()> {
     // Servers of an interrupted run have died with it; their data is worth nothing.
     let _ = std::fs::remove_dir_all(&folder);
     let mut servers = Servers::start(&folder)?;
-    let is_alone = arguments.only.len() == 1;
+    let alone = PARTS.iter().all(|part| !arguments.wants(part));
+    // What is given by --out is the page of the coupon line, unless another part is measured alone.
+    let own = arguments.out.as_ref().filter(|out| (alone && arguments.only.len() == 1) || out.as_os_str() == "-");
+    if arguments.wants("reconcile") {
+        publish(&reconcile::run(&servers, arguments.rounds).await?, own, "docs/benchmarks-reconcile.md")?;
+    }
     if arguments.wants("payments") {
-        // The page of the coupon line goes to --out unless the payment line is measured alone.
-        let out = arguments.out.as_deref().filter(|_| is_alone);
-        Box::pin(payments::run(&servers, arguments.rounds, out)).await?;
-        if is_alone {
-            return Ok(());
-        }
+        publish(&Box::pin(payments::run(&servers, arguments.rounds)).await?, own, "docs/benchmarks-payments.md")?;
+    }
+    if alone {
+        return Ok(());
     }
     let mut figures = Figures::default();
     http_part(&arguments, &mut servers, &mut figures).await?;
@@ -99,10 +104,18 @@ async fn main() -> Result<()> {
         }
     }
     let text = report::markdown(&arguments.rounds, &arguments.seconds, &arguments.backlog, &figures);
+    publish(&text, arguments.out.as_ref(), "docs/benchmarks.md")
+}
+
+/// The parts whose figures are docs/benchmarks.md.
+const PARTS: [&str; 4] = ["accept", "sold-out", "fold", "visible"];
+
+/// Shows a page and writes it, to `page` of the workspace unless `out` says otherwise.
+fn publish(text: &str, out: Option<&PathBuf>, page: &str) -> Result<()> {
     println!("{text}");
-    let out = match arguments.out {
-        Some(out) => out,
-        None => paths::workspace()?.join("docs/benchmarks.md"),
+    let out = match out {
+        Some(out) => out.clone(),
+        None => paths::workspace()?.join(page),
     };
     if out.as_os_str() != "-" {
         std::fs::write(&out, text).with_context(|| format!("cannot write {}", out.display()))?;

@@ -82,14 +82,14 @@ impl Servers {
         self.service_with(binary, prefix, &[])
     }
 
-    /// As [`Self::service`], with settings of its own: names without the prefix, and values.
+    /// As [`Self::service`], with settings of its own.
     ///
     /// # Errors
-    /// It is not built or does not come up.
-    pub fn service_with(&self, binary: &str, prefix: &str, settings: &[(&str, String)]) -> Result<ServiceProcess> {
+    /// As [`Self::service`].
+    pub fn service_with(&self, binary: &str, prefix: &str, more: &[(&str, &str)]) -> Result<ServiceProcess> {
         let port = ports::free()?;
         let mut environment = self.environment.clone();
-        environment.extend(settings.iter().map(|(name, value)| (format!("{prefix}__{name}"), value.clone())));
+        environment.extend(more.iter().map(|(name, value)| (format!("{prefix}__{name}"), (*value).to_owned())));
         environment.insert(format!("{prefix}__HTTP__LISTEN"), format!("127.0.0.1:{port}"));
         let log = self.folder.join(format!("{binary}.log"));
         let mut service = ServiceProcess::spawn(binary, &release(binary)?, &environment, port, &log, Lifetime::Owned)?;

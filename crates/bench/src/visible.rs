@@ -78,20 +78,27 @@ fn quantile(sorted: &[f64], thousandths: usize) -> f64 {
 }
 
 /// A connection that is kept alive.
-struct Connection {
+pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(port: u16) -> Result<Self> {
+    /// Connects to a service.
+    ///
+    /// # Errors
+    /// Nobody listens.
+    pub async fn open(port: u16) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.context("connect to the gateway")?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(2_048) })
     }
 
     /// Sends a request and gives status and body.
-    async fn call(&mut self, request: &[u8]) -> Result<(u16, &str)> {
+    ///
+    /// # Errors
+    /// The connection breaks, or the answer is not as expected.
+    pub async fn call(&mut self, request: &[u8]) -> Result<(u16, &str)> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
         loop {

@@ -10,7 +10,7 @@ use std::{
 
 use deadpool_redis::{
     Connection, Manager, Pool, Runtime, Timeouts,
-    redis::{self, AsyncConnectionConfig, Client, TlsCertificates, Value, aio::MultiplexedConnection},
+    redis::{self, AsyncConnectionConfig, Client, RedisResult, TlsCertificates, Value, aio::MultiplexedConnection},
 };
 
 use crate::{error::GateError, script::Call, settings::RedisSettings};
@@ -60,13 +60,22 @@ impl Connections {
     /// Runs a call on the shared connection.
     pub(crate) async fn hot(&self, call: &Call<'_>) -> Result<Value, GateError> {
         let (generation, mut connection) = self.hot_connection().await?;
-        match self.run(call, &mut connection).await {
-            Err(error @ GateError::Unavailable { .. }) => {
-                self.forget(generation);
-                Err(error)
-            }
-            answer => answer,
+        let answer = self.run(call, &mut connection).await;
+        self.forget_if_lost(generation, answer)
+    }
+
+    /// Runs a plain command that changes nothing on the shared connection; `name` is its label in metrics.
+    pub(crate) async fn read(&self, name: &'static str, command: &redis::Cmd) -> Result<Value, GateError> {
+        let (generation, mut connection) = self.hot_connection().await?;
+        let answer = self.timed(name, command.query_async(&mut connection)).await;
+        self.forget_if_lost(generation, answer)
+    }
+
+    fn forget_if_lost(&self, generation: u64, answer: Result<Value, GateError>) -> Result<Value, GateError> {
+        if matches!(answer, Err(GateError::Unavailable { .. })) {
+            self.forget(generation);
         }
+        answer
     }
 
     /// Runs a call on a checked connection of the pool; for work that may take a round trip more.
@@ -83,16 +92,20 @@ impl Connections {
     }
 
     async fn run(&self, call: &Call<'_>, connection: &mut MultiplexedConnection) -> Result<Value, GateError> {
+        self.timed(call.script.name, call.run(connection)).await
+    }
+
+    async fn timed(&self, name: &'static str, answer: impl Future<Output = RedisResult<Value>>) -> Result<Value, GateError> {
         let started = Instant::now();
         // The driver has a time-out of its own for each reply; this one also bounds waiting for a free place on the connection.
-        let answer = match tokio::time::timeout(self.command_timeout, call.run(connection)).await {
+        let answer = match tokio::time::timeout(self.command_timeout, answer).await {
             Ok(answer) => answer.map_err(|error| GateError::after_send(&error)),
             Err(_) => Err(GateError::maybe(format!("no answer within {} ms", self.command_timeout.as_millis()))),
         };
-        metrics::histogram!("trueup_redis_call_seconds", "script" => call.script.name).record(started.elapsed());
+        metrics::histogram!("trueup_redis_call_seconds", "script" => name).record(started.elapsed());
         if let Err(error) = &answer {
             let outcome = if error.maybe_executed() { "unknown" } else { "not_executed" };
-            metrics::counter!("trueup_redis_failures_total", "script" => call.script.name, "outcome" => outcome).increment(1);
+            metrics::counter!("trueup_redis_failures_total", "script" => name, "outcome" => outcome).increment(1);
         }
         answer
     }

@@ -14,6 +14,7 @@
 //! | load, open | reconciler | its token is still there, and the run id is the one it began under |
 //! | add | reconciler | the gate is open under this run id |
 //! | remove | reconciler | the cursor is not past the snapshot it judged by, and the member is not pending |
+//! | holds, `pending_of`, status | reconciler, gateway | (they write nothing) |
 //! | `pending_older_than` | reconciler | the gate is open under this run id |
 
 mod compare;

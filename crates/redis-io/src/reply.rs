@@ -28,6 +28,15 @@ pub(crate) fn text(value: &Value) -> Result<&str, GateError> {
     }
 }
 
+pub(crate) fn owned_text(value: Value) -> Result<String, GateError> {
+    match value {
+        Value::BulkString(bytes) => {
+            String::from_utf8(bytes).map_err(|error| unexpected("UTF-8", &Value::BulkString(error.into_bytes())))
+        }
+        other => text(&other).map(str::to_owned),
+    }
+}
+
 pub(crate) fn parsed<T: FromStr>(value: &Value) -> Result<T, GateError> {
     text(value)?.parse().map_err(|_| unexpected(std::any::type_name::<T>(), value))
 }

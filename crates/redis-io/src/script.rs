@@ -39,7 +39,6 @@ script!(SHUT, "shut");
 script!(PENDING_OLDER_THAN, "pending_older_than");
 script!(PENDING_OF, "pending_of");
 script!(STATUS, "status");
-script!(SCAN, "scan");
 script!(HOLDS, "holds");
 script!(ADD, "add");
 script!(REMOVE, "remove");

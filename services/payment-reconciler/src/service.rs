@@ -17,7 +17,7 @@ use service_kit::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Line, Settings, admin::ByHint, edges::Edges, http};
+use crate::{Line, Settings, admin::LineHands, edges::Edges, http};
 
 /// One part in so many of the grace time is kept for the last answers by HTTP.
 const HTTP_SHARE: u32 = 8;
@@ -35,13 +35,14 @@ pub async fn run(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> an
     // Only an id of this process, for its claims.
     let holder = RequestId::fresh(&SystemClock).uuid();
     let line = Line::new(&settings.postgres, providers.clone(), holder, settings.line.clone())?;
-    let hands = ByHint::new(db.clone(), Duration::from_millis(settings.admin.ask_timeout_ms));
+    let stop_line = CancellationToken::new();
+    let wait = Duration::from_millis(settings.admin.ask_timeout_ms);
+    let hands = LineHands::new(Arc::clone(&line), wait, stop_line.clone());
     let (edges, app) = Edges::start(&settings, &db, &health, &providers, Arc::new(hands))?;
     let ops = Ops { health: health.clone(), metrics };
     let http = tokio::spawn(http::serve(&settings.http, ops, Arc::new(app), stop_http.clone())?);
 
     // A run takes as long as its backlog does, so that this task has no heartbeat.
-    let stop_line = CancellationToken::new();
     let runs = tokio::spawn(line.repeat(stop_line.clone()));
 
     shutdown.begun().await;

@@ -4,15 +4,20 @@
 //!
 //! - *only in PostgreSQL*: holders are read page by page and asked for in the set. One who is not there is a mismatch if his issue was told
 //!   before the cursor that the gate had when the comparison began: the settler has passed him.
-//! - *only in Redis*: the set is scanned without the waiting reservations. Whoever was not in the first stream is looked up in the ledger. One
-//!   without an issue is taken out, by a script that does nothing if the settler is past that snapshot, or if he has a reservation by now.
+//! - *only in Redis*: the set is scanned. Whoever was not in the first stream and has no reservation that waits is looked up in the ledger.
+//!   One without an issue is taken out, by a script that does nothing if the settler is past that snapshot, or if he has a reservation by now.
+//!
+//! Both streams are plain commands, which cost Redis a fraction of a script and do not look at the state of the gate; suspects are judged by
+//! scripts, which do.
 //!
 //! The first stream is remembered as a Bloom filter of fixed size. Its false positives hide a mismatch in this comparison only: the
 //! filter is seeded anew each time. It never makes a mismatch of what is none.
 
+use std::collections::HashSet;
+
 use domain::ids::{CouponCode, MemberId};
 use fastbloom::BloomFilter;
-use redis_io::{Gate, GateState, Removal};
+use redis_io::{Gate, GateState, Removal, Step};
 use serde::Serialize;
 
 use crate::{config::CompareSettings, error::TaskError, repairs::Kind, store::Store, walk::Walk};
@@ -48,7 +53,7 @@ impl Mismatches {
 pub struct Comparison {
     /// Holders read from the ledger.
     pub db_members: i64,
-    /// Members read from the set, without the waiting reservations.
+    /// Members read from the set, those with a waiting reservation among them.
     pub redis_members: i64,
     /// In the set without an issue or a waiting reservation.
     pub only_in_redis: Mismatches,
@@ -100,6 +105,10 @@ impl Comparing<'_> {
         }
         let filter = self.holders(cursor, &mut found).await?;
         self.set(&filter, &mut found).await?;
+        // A gate that was lost meanwhile was not compared.
+        if self.gate.status(self.code).await?.state.is_cold() {
+            return Err(redis_io::GateError::Cold.into());
+        }
         Ok(found)
     }
 
@@ -129,12 +138,13 @@ impl Comparing<'_> {
             }
             // The next page is read while this one is held against the set.
             let (held, next) = tokio::join!(
-                self.gate.holds(self.code, &page),
+                self.gate.seems_to_hold(self.code, &page),
                 self.store.holders_after(self.code, last.as_str(), self.settings.page)
             );
-            let missing: Vec<MemberId> =
-                page.into_iter().zip(held?).filter(|(_, held)| !held).map(|(member, _)| member).collect();
+            let mut missing: Vec<MemberId> = without(page, &held?);
             if !missing.is_empty() {
+                let held = self.gate.holds(self.code, &missing).await?;
+                missing = without(missing, &held);
                 self.add(cursor, missing, found).await?;
             }
             page = next?;
@@ -172,15 +182,25 @@ impl Comparing<'_> {
     /// Streams the set and judges whoever was not among the holders.
     async fn set(&self, filter: &BloomFilter, found: &mut Comparison) -> Result<(), TaskError> {
         let mut suspects: Vec<String> = Vec::new();
-        let mut from = Some(0);
-        while let Some(position) = from {
+        let mut next = Some(self.scan(0).await?);
+        while let Some(step) = next {
             self.go_on()?;
-            let step = self.gate.scan(self.code, position, self.settings.scan_count).await?;
             found.redis_members = found.redis_members.saturating_add(signed(step.members.len()));
-            suspects.extend(step.members.into_iter().filter(|member| !filter.contains(member.as_str())));
-            from = step.next;
+            // The next step is under way while this one is held against the holders.
+            let (following, ()) = tokio::join!(
+                async {
+                    match step.next {
+                        Some(position) => self.scan(position).await.map(Some),
+                        None => Ok(None),
+                    }
+                },
+                async {
+                    suspects.extend(step.members.into_iter().filter(|member| !filter.contains(member.as_str())));
+                }
+            );
+            next = following?;
             // One step may bring more than a page, as a small set comes whole.
-            while suspects.len() >= self.settings.page || (from.is_none() && !suspects.is_empty()) {
+            while suspects.len() >= self.settings.page || (next.is_none() && !suspects.is_empty()) {
                 let rest = suspects.split_off(self.settings.page.min(suspects.len()));
                 let page = std::mem::replace(&mut suspects, rest);
                 self.remove(page, found).await?;
@@ -189,10 +209,15 @@ impl Comparing<'_> {
         Ok(())
     }
 
+    async fn scan(&self, from: u64) -> Result<Step, TaskError> {
+        Ok(self.gate.scan(self.code, from, self.settings.scan_count).await?)
+    }
+
     /// Judges members of the set by a snapshot that the settler has not passed, and takes out those without an issue.
     async fn remove(&self, mut suspects: Vec<String>, found: &mut Comparison) -> Result<(), TaskError> {
         suspects.sort_unstable();
         suspects.dedup();
+        self.without_reservations(&mut suspects).await?;
         for _ in 0..JUDGEMENTS_MAX {
             let holders = self.store.holders_among(self.code, &suspects).await?;
             suspects.retain(|member| !holders.members.contains(member));
@@ -222,6 +247,17 @@ impl Comparing<'_> {
             }
         }
         found.not_judged = found.not_judged.saturating_add(signed(suspects.len()));
+        Ok(())
+    }
+
+    /// Leaves out whoever has a reservation that waits. What is no member's id has none.
+    async fn without_reservations(&self, suspects: &mut Vec<String>) -> Result<(), TaskError> {
+        let (names, ids): (Vec<String>, Vec<MemberId>) =
+            suspects.iter().filter_map(|suspect| Some((suspect.clone(), MemberId::new(suspect).ok()?))).unzip();
+        let reserved = self.gate.pending_of(self.code, &ids).await?;
+        let waiting: HashSet<String> =
+            names.into_iter().zip(reserved).filter(|(_, reserved)| reserved.is_some()).map(|(name, _)| name).collect();
+        suspects.retain(|suspect| !waiting.contains(suspect));
         Ok(())
     }
 
@@ -300,6 +336,11 @@ impl Comparing<'_> {
         (self.walk.beat)();
         if self.walk.stop.is_cancelled() { Err(TaskError::Stopped) } else { Ok(()) }
     }
+}
+
+/// Those who are not held, of members and whether each is.
+fn without(members: Vec<MemberId>, held: &[bool]) -> Vec<MemberId> {
+    members.into_iter().zip(held).filter(|(_, held)| !**held).map(|(member, _)| member).collect()
 }
 
 fn repaired_of(mismatches: &mut Mismatches, kind: Kind, count: usize) {

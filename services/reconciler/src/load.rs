@@ -1,12 +1,13 @@
 //! Loading one gate from one snapshot of the database.
 
-use diesel::{QueryableByName, sql_query, sql_types};
+use diesel::{sql_query, sql_types};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use domain::ids::{CouponCode, MemberId};
+use domain::ids::CouponCode;
 use redis_io::{Gate, GateRules, LoadToken};
 
 use crate::{
     error::TaskError,
+    repairs::holders_after,
     store::{COUPON_WITH_POSITION, Store, Watched, WatchedRow},
     walk::Walk,
 };
@@ -54,7 +55,7 @@ pub async fn load_and_open(
                     return Err(TaskError::Stopped);
                 }
                 (walk.beat)();
-                let members = read_members(connection, code, &after, page).await?;
+                let members = holders_after(connection, code, &after, page).await?;
                 let Some(last) = members.last() else { break };
                 after = last.as_str().to_owned();
                 let full = members.len() == page;
@@ -80,27 +81,4 @@ async fn read_coupon(connection: &mut AsyncPgConnection, topic: &str, code: &Cou
         .load(connection)
         .await?;
     rows.into_iter().next().ok_or_else(|| TaskError::UnknownCoupon(code.clone()))?.try_into()
-}
-
-async fn read_members(
-    connection: &mut AsyncPgConnection,
-    code: &CouponCode,
-    after: &str,
-    page: usize,
-) -> Result<Vec<MemberId>, TaskError> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = sql_types::Text)]
-        member_id: String,
-    }
-    let rows: Vec<Row> = sql_query(
-        "SELECT member_id FROM coupon_request WHERE coupon_code = $1 AND outcome = 'issued' AND member_id > $2 \
-         ORDER BY member_id LIMIT $3",
-    )
-    .bind::<sql_types::Text, _>(code.as_str())
-    .bind::<sql_types::Text, _>(after)
-    .bind::<sql_types::BigInt, _>(i64::try_from(page).unwrap_or(i64::MAX))
-    .load(connection)
-    .await?;
-    rows.into_iter().map(|row| MemberId::new(row.member_id).map_err(|e| TaskError::Row(format!("member_id {e}")))).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use diesel::{QueryableByName, sql_query, sql_types};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use domain::ids::{CouponCode, MemberId};
 
 use crate::{error::TaskError, store::Store};
@@ -51,23 +51,38 @@ pub(crate) fn storable(member: &str) -> String {
     member.replace('\0', "\\0")
 }
 
+/// [`Store::holders_after`] on a connection of the caller's. A page comes as one array, which is less work for both than a row for each member.
+pub(crate) async fn holders_after(
+    connection: &mut AsyncPgConnection,
+    code: &CouponCode,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<MemberId>, TaskError> {
+    #[derive(QueryableByName)]
+    struct Page {
+        #[diesel(sql_type = sql_types::Array<sql_types::Text>)]
+        members: Vec<String>,
+    }
+    let pages: Vec<Page> = sql_query(
+        "SELECT ARRAY(SELECT member_id FROM coupon_request WHERE coupon_code = $1 AND outcome = 'issued' AND member_id > $2 \
+         ORDER BY member_id LIMIT $3) AS members",
+    )
+    .bind::<sql_types::Text, _>(code.as_str())
+    .bind::<sql_types::Text, _>(after)
+    .bind::<sql_types::BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
+    .load(connection)
+    .await?;
+    let members = pages.into_iter().flat_map(|page| page.members);
+    members.map(|member| MemberId::new(member).map_err(|e| TaskError::Row(format!("member_id {e}")))).collect()
+}
+
 impl Store {
     /// A page of holders behind the member `after`, in order of their ids; read from the index alone.
     ///
     /// # Errors
     /// PostgreSQL.
     pub async fn holders_after(&self, code: &CouponCode, after: &str, limit: usize) -> Result<Vec<MemberId>, TaskError> {
-        let mut connection = self.connection().await?;
-        let rows: Vec<MemberRow> = sql_query(
-            "SELECT member_id FROM coupon_request WHERE coupon_code = $1 AND outcome = 'issued' AND member_id > $2 \
-             ORDER BY member_id LIMIT $3",
-        )
-        .bind::<sql_types::Text, _>(code.as_str())
-        .bind::<sql_types::Text, _>(after)
-        .bind::<sql_types::BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX))
-        .load(&mut connection)
-        .await?;
-        rows.into_iter().map(|row| MemberId::new(row.member_id).map_err(|e| TaskError::Row(format!("member_id {e}")))).collect()
+        holders_after(&mut *self.connection().await?, code, after, limit).await
     }
 
     /// Of these members, the holders whose issue was told before `cursor`: the settler has put them into the gate.

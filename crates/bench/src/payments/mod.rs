@@ -5,11 +5,11 @@ mod bare;
 mod report;
 mod schedule;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 use pg_simulator::{Latency, Limits, Options, Simulator};
-use stack::{ServiceProcess, paths};
+use stack::ServiceProcess;
 use tokio_postgres::Client;
 
 use self::{backlog::Backlog, report::Figures, schedule::greedy_ms};
@@ -41,11 +41,11 @@ struct Bench<'a> {
     measurements: u32,
 }
 
-/// Measures and writes `docs/benchmarks-payments.md`, or `out` where it is given; `-` for none.
+/// Measures; the page with its figures.
 ///
 /// # Errors
 /// A server, a service or a check fails.
-pub async fn run(servers: &Servers, rounds: u32, out: Option<&Path>) -> Result<()> {
+pub async fn run(servers: &Servers, rounds: u32) -> Result<String> {
     let client = ledger::connect(&servers.postgres.url()).await?;
     ledger::require_durability(&client).await?;
     let limits = Limits { payments_max: 2_000_000, entries_max: 2_000_000, ..Limits::default() };
@@ -72,14 +72,7 @@ pub async fn run(servers: &Servers, rounds: u32, out: Option<&Path>) -> Result<(
     for orders in BACKLOGS {
         figures.memory_kib.push((orders, bench.memory(orders).await?));
     }
-    let page = report::markdown(rounds, &figures);
-    println!("{page}");
-    let out =
-        out.map_or_else(|| paths::workspace().map(|root| root.join("docs/benchmarks-payments.md")), |out| Ok(out.to_path_buf()))?;
-    if out.as_os_str() != "-" {
-        std::fs::write(out, page)?;
-    }
-    Ok(())
+    Ok(report::markdown(rounds, &figures))
 }
 
 impl Bench<'_> {
@@ -95,15 +88,16 @@ impl Bench<'_> {
 
     /// A service that makes its first run at once and the next one in an hour.
     fn replica(&self) -> Result<ServiceProcess> {
+        let (url, slots) = (self.simulator.generic_url(), SLOTS.to_string());
         let settings = [
-            ("INTAKE__ENABLED", "false".to_owned()),
-            ("PROVIDERS__GENERIC__KIND", "generic".to_owned()),
-            ("PROVIDERS__GENERIC__BASE_URL", self.simulator.generic_url()),
-            ("PROVIDERS__GENERIC__API_KEY", Options::API_KEY.to_owned()),
-            ("LINE__RUN__INTERVAL_MS", "3600000".to_owned()),
-            ("LINE__ASKING__ADAPTIVE", "false".to_owned()),
-            ("LINE__ASKING__CONCURRENCY_MAX", SLOTS.to_string()),
-            ("LINE__ASKING__RATE_PER_SECOND", "1000000".to_owned()),
+            ("INTAKE__ENABLED", "false"),
+            ("PROVIDERS__GENERIC__KIND", "generic"),
+            ("PROVIDERS__GENERIC__BASE_URL", &url),
+            ("PROVIDERS__GENERIC__API_KEY", Options::API_KEY),
+            ("LINE__RUN__INTERVAL_MS", "3600000"),
+            ("LINE__ASKING__ADAPTIVE", "false"),
+            ("LINE__ASKING__CONCURRENCY_MAX", &slots),
+            ("LINE__ASKING__RATE_PER_SECOND", "1000000"),
         ];
         self.servers.service_with("payment-reconciler", "PAYMENT_RECONCILER", &settings)
     }

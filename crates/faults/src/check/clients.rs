@@ -2,10 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use domain::{
-    coupon::Body,
-    ids::{MemberId, RequestId},
-};
+use domain::ids::{MemberId, RequestId};
 
 use super::{Case, Kind};
 use crate::evidence::{Answer, What};
@@ -60,9 +57,6 @@ fn owners(case: &mut Case<'_>) {
     }
 }
 
-/// How long a gateway may go on saying that all is sold out after an operator added seats, in milliseconds: a restock is noticed within a second.
-const RESTOCK_MS: u64 = 1_000;
-
 /// Whoever asks by a key whose request was accepted before is told of that request: a final refusal instead has to be what the ledger says.
 fn refusals(case: &mut Case<'_>) {
     let mut known: HashMap<(&MemberId, u8), (u64, RequestId)> = HashMap::new();
@@ -73,14 +67,12 @@ fn refusals(case: &mut Case<'_>) {
             *first = (answer.ended_ms, *request);
         }
     }
-    let restocked = case.coupon.log.iter().any(|record| matches!(record.body, Body::Change(_)));
     let mut found = Vec::new();
     for answer in &case.coupon.answers {
         let Answer { member, key: Some(key), what: What::Refused { code }, began_ms, .. } = answer else { continue };
         let Some((since_ms, request)) = known.get(&(member, *key)) else { continue };
         let Some(row) = case.rows.get(request).copied() else { continue };
-        let noticed_ms = if restocked && code == "sold_out" { since_ms.saturating_add(RESTOCK_MS) } else { *since_ms };
-        if answer.what.is_final() && *began_ms > noticed_ms && row.outcome != *code {
+        if answer.what.is_final() && *began_ms > *since_ms && row.outcome != *code {
             found.push((*request, code.clone(), row.outcome.clone()));
         }
     }

@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::{Gateway, SOON, open_gate, requests_in, sql};
 
-const TOKEN: &str = "an-operator-token-of-tests";
+pub const TOKEN: &str = "an-operator-token-of-tests";
 const MEMBERS: usize = 120;
 const SEATS: usize = 50;
 
 /// Longer than a consumer takes to join its group on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A consumer in this process.
 struct Consumer {
@@ -42,7 +42,7 @@ impl Consumer {
 }
 
 /// Defines a coupon by the operators' interface, which waits for the log's decision.
-async fn define(gateway: &Gateway, coupon: &CouponCode, admission: &str) {
+pub async fn define(gateway: &Gateway, coupon: &CouponCode, admission: &str) {
     let body = json!({"code": coupon.as_str(), "name": "Spring", "admission": admission, "totalQuantity": SEATS});
     let url = format!("{}/v1/admin/coupons", gateway.url);
     let answer = gateway.client.post(url).bearer_auth(TOKEN).json(&body).send().await.unwrap();

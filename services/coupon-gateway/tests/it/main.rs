@@ -22,3 +22,4 @@ mod line;
 mod openapi;
 mod openapi_calls;
 mod openapi_contract;
+mod tracing;

@@ -4,7 +4,7 @@ use diesel::{sql_query, sql_types};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::Value;
 
-use crate::error::LineError;
+use crate::{error::LineError, line::operator::KEEP_ACTION};
 
 /// An action that is kept.
 pub(super) struct Action<'a> {
@@ -19,13 +19,13 @@ pub(super) struct Action<'a> {
 /// Keeps an action, in the transaction of what it did where there is one.
 pub(super) async fn keep(connection: &mut AsyncPgConnection, action: &Action<'_>) -> Result<(), LineError> {
     let Action { actor, action, target, reason, outcome, detail } = action;
-    sql_query("INSERT INTO operator_action (actor, action, target, reason, outcome, detail) VALUES ($1, $2, $3, $4, $5, $6)")
+    sql_query(KEEP_ACTION)
         .bind::<sql_types::Text, _>(*actor)
         .bind::<sql_types::Text, _>(*action)
         .bind::<sql_types::Text, _>(*target)
         .bind::<sql_types::Text, _>(*reason)
         .bind::<sql_types::Text, _>(*outcome)
-        .bind::<sql_types::Jsonb, _>(detail)
+        .bind::<sql_types::Text, _>(detail.to_string())
         .execute(connection)
         .await?;
     tracing::info!(actor, action, target, reason, outcome, "an operator acted");

@@ -1,120 +1,57 @@
-//! The line's hands by way of the database: a hint that some replica follows, and what its look came to.
+//! The line's hands: what operators want goes through the line's own claim, ask and settle.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
-use diesel_async::RunQueryDsl;
-use domain::payment::{Money, PaymentId, PgAnswer, RefundId};
-use postgres_io::Db;
-use tokio::time::Instant;
+use domain::payment::{OrderId, PaymentId, PgAnswer, RefundId};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use super::{
-    Hands,
-    foresight::{Standing, foresee},
+use super::Hands;
+use crate::{
+    Line,
+    error::LineError,
+    line::operator::{OnBehalf, Told},
 };
-use crate::error::LineError;
 
-/// How often it is looked whether the payment was asked about.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Payments that operators have settled at the same time, in one replica. They take no slots of the runs, so that a long backlog keeps no operator waiting.
+const AT_ONCE: usize = 2;
 
-/// Makes a payment due ahead of everything else and waits, for a bounded time, until whichever replica takes it has looked after it.
-pub struct ByHint {
-    db: Db,
+/// Hands of a line.
+pub struct LineHands {
+    line: Arc<Line>,
     wait: Duration,
+    stop: CancellationToken,
+    free: Arc<Semaphore>,
 }
 
-#[derive(QueryableByName)]
-struct Hinted {
-    #[diesel(sql_type = sql_types::Timestamptz)]
-    hinted_at: DateTime<Utc>,
-}
-
-#[derive(QueryableByName)]
-struct Looked {
-    #[diesel(sql_type = sql_types::Text)]
-    outcome: String,
-}
-
-#[derive(QueryableByName)]
-struct StandingRow {
-    #[diesel(sql_type = sql_types::Text)]
-    order_state: String,
-    #[diesel(sql_type = sql_types::Text)]
-    payment_state: String,
-    #[diesel(sql_type = sql_types::BigInt)]
-    amount: i64,
-    #[diesel(sql_type = sql_types::Text)]
-    currency: String,
-    #[diesel(sql_type = sql_types::Bool)]
-    product_gone: bool,
-    #[diesel(sql_type = sql_types::Bool)]
-    short: bool,
-}
-
-const HINT: &str =
-    "UPDATE payment SET hinted_at = payment_now() WHERE payment_id = $1 AND state <> 'SUCCESS' RETURNING hinted_at";
-
-const LOOKED: &str = "SELECT concat_ws(', ', state, last_status, last_error) AS outcome FROM payment \
-    WHERE payment_id = $1 AND (hinted_at IS NULL OR hinted_at <> $2) AND checked_at >= $2 AND holder IS NULL";
-
-const STANDING: &str = "SELECT o.state AS order_state, p.state AS payment_state, o.amount, o.currency, \
-    EXISTS (SELECT FROM order_line l LEFT JOIN product d ON d.product_id = l.product_id WHERE l.order_id = o.order_id AND d.product_id IS NULL) AS product_gone, \
-    EXISTS (SELECT FROM order_line l JOIN product d ON d.product_id = l.product_id WHERE l.order_id = o.order_id AND d.stock < l.quantity) AS short \
-    FROM payment p JOIN customer_order o ON o.order_id = p.order_id WHERE p.payment_id = $1";
-
-impl ByHint {
-    /// Waits at most `wait` for the line's look.
+impl LineHands {
+    /// Waits at most `wait` for a payment that somebody else holds. After `stop` nothing is asked any more.
     #[must_use]
-    pub const fn new(db: Db, wait: Duration) -> Self {
-        Self { db, wait }
+    pub fn new(line: Arc<Line>, wait: Duration, stop: CancellationToken) -> Self {
+        Self { line, wait, stop, free: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 }
 
 #[async_trait]
-impl Hands for ByHint {
-    async fn settle_now(&self, payment: &PaymentId) -> Result<Option<String>, LineError> {
-        let mut connection = self.db.conn().await?;
-        let hinted: Option<Hinted> =
-            sql_query(HINT).bind::<sql_types::Text, _>(payment.as_str()).get_result(&mut connection).await.optional()?;
-        drop(connection);
-        let Some(Hinted { hinted_at }) = hinted else { return Ok(Some("SUCCESS".to_owned())) };
-        let deadline = Instant::now() + self.wait;
-        loop {
-            let mut connection = self.db.conn().await?;
-            let looked: Option<Looked> = sql_query(LOOKED)
-                .bind::<sql_types::Text, _>(payment.as_str())
-                .bind::<sql_types::Timestamptz, _>(hinted_at)
-                .get_result(&mut connection)
-                .await
-                .optional()?;
-            drop(connection);
-            if let Some(Looked { outcome }) = looked {
-                return Ok(Some(outcome));
-            }
-            if Instant::now() >= deadline {
-                return Ok(None);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+impl Hands for LineHands {
+    async fn settle_now(&self, payment: &PaymentId, by: OnBehalf) -> Result<Told, LineError> {
+        let (line, wait, stop) = (Arc::clone(&self.line), self.wait, self.stop.clone());
+        let Ok(free) = tokio::time::timeout(wait, Arc::clone(&self.free).acquire_owned()).await else { return Ok(Told::Busy) };
+        let (free, payment) = (free.map_err(|_| LineError::Stopped)?, payment.clone());
+        // A task of its own: a caller that hangs up would drop this future in its transaction.
+        let told = tokio::spawn(async move {
+            let told = Box::pin(line.settle_now(&payment, by, wait, &stop)).await;
+            drop(free);
+            told
+        });
+        told.await.map_err(|_| LineError::TaskLost)?
     }
 
-    async fn foresee(&self, payment: &PaymentId, answer: &PgAnswer) -> Result<String, LineError> {
-        let mut connection = self.db.conn().await?;
-        let row: Option<StandingRow> =
-            sql_query(STANDING).bind::<sql_types::Text, _>(payment.as_str()).get_result(&mut connection).await.optional()?;
-        let row = row.ok_or_else(|| LineError::UnknownPayment(payment.to_string()))?;
-        let currency =
-            row.currency.parse().map_err(|error: domain::payment::CurrencyError| LineError::Row(format!("currency {error}")))?;
-        let standing = Standing {
-            order: &row.order_state,
-            payment: &row.payment_state,
-            amount: Money::new(row.amount, currency),
-            product_gone: row.product_gone,
-            short: row.short,
-        };
-        Ok(foresee(&standing, answer))
+    async fn foresee(&self, order: &OrderId, payment: &PaymentId, answer: &PgAnswer) -> Result<String, LineError> {
+        let (line, order, payment, answer) = (Arc::clone(&self.line), order.clone(), payment.clone(), answer.clone());
+        let foreseen = tokio::spawn(async move { line.foresee(&order, &payment, &answer).await });
+        foreseen.await.map_err(|_| LineError::TaskLost)?
     }
 
     fn refund_id(&self, payment: &PaymentId) -> RefundId {

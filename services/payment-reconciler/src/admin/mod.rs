@@ -5,7 +5,6 @@
 
 mod actions;
 mod body;
-mod foresight;
 mod handlers;
 mod hands;
 mod listing;
@@ -17,31 +16,35 @@ mod token;
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use domain::payment::{PaymentId, PgAnswer, ProviderName, RefundId};
+use domain::payment::{OrderId, PaymentId, PgAnswer, ProviderName, RefundId};
 use payment_providers::port::PaymentProvider;
 use postgres_io::Db;
 
 pub use handlers::configure;
-pub use hands::ByHint;
+pub use hands::LineHands;
 pub use settings::AdminSettings;
 pub use token::Operators;
 
-use crate::{audit::Auditor, error::LineError};
+use crate::{
+    audit::Auditor,
+    error::LineError,
+    line::operator::{OnBehalf, Told},
+};
 
 /// What the operators' interface asks of the line.
 #[async_trait]
 pub trait Hands: Send + Sync {
-    /// Asks about a payment and applies what the gateway says, as a run does; the outcome's word, or none if another replica holds it.
+    /// Asks about a payment and applies what the gateway says, as a run does; who wanted it is kept in the same transaction.
     ///
     /// # Errors
     /// PostgreSQL or the gateway.
-    async fn settle_now(&self, payment: &PaymentId) -> Result<Option<String>, LineError>;
+    async fn settle_now(&self, payment: &PaymentId, by: OnBehalf) -> Result<Told, LineError>;
 
     /// What the line would do with this answer, in words. Nothing is changed.
     ///
     /// # Errors
     /// PostgreSQL.
-    async fn foresee(&self, payment: &PaymentId, answer: &PgAnswer) -> Result<String, LineError>;
+    async fn foresee(&self, order: &OrderId, payment: &PaymentId, answer: &PgAnswer) -> Result<String, LineError>;
 
     /// The id of a payment's refund: the same whenever it is asked for.
     fn refund_id(&self, payment: &PaymentId) -> RefundId;

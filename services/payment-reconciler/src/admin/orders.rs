@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
-use domain::payment::{Money, PaymentId, PgAnswer, PgPayment, PgReference, ProviderName, RefundId};
+use domain::payment::{Money, OrderId, PaymentId, PgAnswer, PgPayment, PgReference, ProviderName, RefundId};
 use payment_providers::port::ProviderError;
 use serde_json::{Value, json};
 
@@ -14,7 +14,14 @@ use super::{
     body::Wish,
     listing,
 };
-use crate::{error::LineError, http::ApiError};
+use crate::{
+    error::LineError,
+    http::ApiError,
+    line::{
+        foresight::said,
+        operator::{OnBehalf, Told},
+    },
+};
 
 #[derive(Debug, Clone, QueryableByName)]
 struct Attempt {
@@ -84,7 +91,24 @@ pub(super) async fn retry(admin: &Admin, actor: &str, order: &str, wish: &Wish) 
         let action = Action { actor, action: "orders retry", target: order, reason: &wish.reason, outcome: "done", detail };
         keep(&mut connection, &action).await?;
     }
-    Ok(json!({ "dryRun": wish.dry_run, "orderId": order, "due": due, "why": "they are asked about ahead of everything else" }))
+    let mut told =
+        json!({ "dryRun": wish.dry_run, "orderId": order, "due": due, "why": "they are asked about ahead of everything else" });
+    if wish.dry_run
+        && let Some(told) = told.as_object_mut()
+    {
+        let mut payments = Vec::with_capacity(due.len());
+        for attempt in attempts.iter().filter(|attempt| attempt.state != "SUCCESS") {
+            payments.push(match ask(admin, attempt).await {
+                Ok(answer) => foreseen(admin, order, attempt, &answer).await?,
+                Err(error) => json!({
+                    "paymentId": attempt.payment_id, "state": attempt.state, "gatewaySays": error.to_string(),
+                    "would": "wait: without an answer nothing is decided",
+                }),
+            });
+        }
+        told.insert("payments".to_owned(), Value::Array(payments));
+    }
+    Ok(told)
 }
 
 /// What an order is to be resolved to.
@@ -110,14 +134,14 @@ impl Resolve {
 pub(super) async fn resolve(admin: &Admin, actor: &str, order: &str, wish: &Wish, how: Resolve) -> Result<Value, ApiError> {
     let (state, attempts) = known(admin, order).await?;
     let done = match how {
-        Resolve::Settle => settle(admin, &attempts, wish).await,
+        Resolve::Settle => settle(admin, actor, order, &attempts, wish).await,
         Resolve::Cancel => cancel(admin, actor, order, &state, &attempts, wish).await,
     };
-    if !wish.dry_run && (how == Resolve::Settle || done.is_err()) {
-        let (outcome, detail) = match &done {
-            Ok(value) => ("done", value.clone()),
-            Err(error) => ("refused", json!({ "why": error.to_string() })),
-        };
+    // What was done is kept in the transaction that did it.
+    if let Err(error) = &done
+        && !wish.dry_run
+    {
+        let (outcome, detail) = ("refused", json!({ "why": error.to_string() }));
         let action = if how == Resolve::Settle { "orders resolve settle" } else { "orders resolve cancel" };
         let mut connection = admin.db.conn().await.map_err(LineError::from)?;
         keep(&mut connection, &Action { actor, action, target: order, reason: &wish.reason, outcome, detail }).await?;
@@ -126,7 +150,7 @@ pub(super) async fn resolve(admin: &Admin, actor: &str, order: &str, wish: &Wish
     Ok(json!({ "dryRun": wish.dry_run, "orderId": order, "payments": done?, "order": after }))
 }
 
-async fn settle(admin: &Admin, attempts: &[Attempt], wish: &Wish) -> Result<Value, ApiError> {
+async fn settle(admin: &Admin, actor: &str, order: &str, attempts: &[Attempt], wish: &Wish) -> Result<Value, ApiError> {
     let open: Vec<&Attempt> = attempts.iter().filter(|attempt| attempt.state != "SUCCESS").collect();
     if open.is_empty() {
         let why = "its payment is a success; to give the money back, resolve it by cancel".to_owned();
@@ -135,17 +159,29 @@ async fn settle(admin: &Admin, attempts: &[Attempt], wish: &Wish) -> Result<Valu
     let mut told = Vec::with_capacity(open.len());
     for attempt in open {
         let payment: PaymentId = attempt.payment_id.parse().map_err(|error: domain::ids::IdError| ApiError::internal(&error))?;
-        let said = if wish.dry_run {
+        told.push(if wish.dry_run {
             let answer = ask(admin, attempt).await?;
-            let would = admin.hands.foresee(&payment, &answer).await?;
-            json!({ "paymentId": attempt.payment_id, "state": attempt.state, "gatewaySays": words_of(&answer), "would": would })
+            foreseen(admin, order, attempt, &answer).await?
         } else {
-            let outcome = admin.hands.settle_now(&payment).await?.ok_or(ApiError::Busy)?;
+            let by = OnBehalf { actor: actor.to_owned(), reason: wish.reason.clone() };
+            let outcome = match admin.hands.settle_now(&payment, by).await? {
+                Told::Done(outcome) => outcome.as_str(),
+                Told::Success => "it is a success by now",
+                Told::Busy => return Err(ApiError::Busy),
+            };
             json!({ "paymentId": attempt.payment_id, "state": attempt.state, "outcome": outcome })
-        };
-        told.push(said);
+        });
     }
     Ok(Value::Array(told))
+}
+
+/// An attempt with what the gateway says of it, and what that would come to.
+async fn foreseen(admin: &Admin, order: &str, attempt: &Attempt, answer: &PgAnswer) -> Result<Value, ApiError> {
+    let unreadable = |error: domain::ids::IdError| ApiError::internal(&error);
+    let (order, payment): (OrderId, PaymentId) =
+        (order.parse().map_err(unreadable)?, attempt.payment_id.parse().map_err(unreadable)?);
+    let would = admin.hands.foresee(&order, &payment, answer).await?;
+    Ok(json!({ "paymentId": attempt.payment_id, "state": attempt.state, "gatewaySays": said(answer), "would": would }))
 }
 
 async fn cancel(
@@ -176,7 +212,7 @@ async fn cancel(
     } else {
         "a refund is opened and driven; the order is cancelled once the gateway confirms it"
     };
-    let said = words_of(&PgAnswer::Found(pg));
+    let said = said(&PgAnswer::Found(pg));
     if !wish.dry_run {
         let payment: PaymentId = attempt.payment_id.parse().map_err(|error: domain::ids::IdError| ApiError::internal(&error))?;
         let target = Target {
@@ -274,12 +310,4 @@ async fn ask(admin: &Admin, attempt: &Attempt) -> Result<PgAnswer, ApiError> {
     answered
         .unwrap_or_else(|_| Err(ProviderError::Unavailable("not in time".to_owned())))
         .map_err(|error| ApiError::GatewayUnavailable(error.to_string()))
-}
-
-/// What the gateway says, for people.
-fn words_of(answer: &PgAnswer) -> String {
-    match answer {
-        PgAnswer::NotFound => "it does not know the payment".to_owned(),
-        PgAnswer::Found(pg) => format!("{}: took {}, gave back {}", pg.status, pg.captured, pg.refunded),
-    }
 }

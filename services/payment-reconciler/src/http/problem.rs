@@ -73,7 +73,7 @@ pub enum ApiError {
     #[error("this address does not take that method")]
     MethodNotAllowed(&'static str),
     /// 409: somebody else is at it.
-    #[error("another replica is asking about this payment")]
+    #[error("another replica holds this and did not end in time; nothing was changed by this call, and it can be made again")]
     Busy,
     /// 409: the tables of states have no such move.
     #[error("{0}")]
@@ -166,6 +166,8 @@ impl From<LineError> for ApiError {
                 Self::DatabaseUnavailable
             }
             code if code.starts_with("PG_") => Self::GatewayUnavailable(error.to_string()),
+            "STOPPED" => Self::GatewayUnavailable(error.to_string()),
+            "UNKNOWN_PROVIDER" => Self::Refused(error.to_string()),
             "LEASE_LOST" => Self::Busy,
             _ => Self::internal(&error),
         }

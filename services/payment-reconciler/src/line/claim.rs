@@ -1,12 +1,15 @@
 //! Claims: a payment is taken for one replica by a lease with a fencing token, for as long as it is asked about and settled.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use domain::payment::{OrderId, PaymentId, PaymentState, PgReference, ProviderName};
 use tokio_postgres::Row;
 
-use super::{Line, rows::parsed, run::Scope};
+use super::{Line, operator::OnBehalf, rows::parsed, run::Scope};
 use crate::{error::LineError, pg};
 
 /// A payment that this replica holds.
@@ -33,6 +36,8 @@ pub struct Claimed {
     /// Until when nobody else can have taken it, by this process' own clock, which goes on while the process is stopped. No call to
     /// the gateway begins that could go on after it.
     pub held_until: Instant,
+    /// The operator who wants it looked after now; none: the line itself.
+    pub on_behalf: Option<Arc<OnBehalf>>,
 }
 
 impl Claimed {
@@ -40,6 +45,11 @@ impl Claimed {
     #[must_use]
     pub fn lasts(&self, time: Duration) -> bool {
         Instant::now() + time < self.held_until
+    }
+
+    /// Who is written down for what follows: the operator who wants it, or `otherwise`.
+    pub(super) fn actor(&self, otherwise: &'static str) -> &str {
+        self.on_behalf.as_deref().map_or(otherwise, |by| by.actor.as_str())
     }
 }
 
@@ -209,5 +219,6 @@ fn claimed(row: &Row, run_began_at: DateTime<Utc>, held_until: Instant) -> Resul
         failed_checks: u32::try_from(row.try_get::<_, i32>("failed_checks")?).unwrap_or(0),
         run_began_at,
         held_until,
+        on_behalf: None,
     })
 }

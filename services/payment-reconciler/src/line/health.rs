@@ -49,7 +49,7 @@ const PROBE: &str = "UPDATE provider_state SET breaker = 'half_open', breaker_un
     AND coalesce(breaker_until <= payment_now() OR breaker_until > payment_now() + 2 * greatest($2, $3::bigint) * interval '1 millisecond', true) \
     AND coalesce(paused_until <= payment_now() OR paused_until > payment_now() + 2 * $4::bigint * interval '1 millisecond', true)";
 
-/// There was nothing to try it with: the next payment that is due does.
+/// It was not tried: the next payment that is due does it.
 const NOT_PROBED: &str = "UPDATE provider_state SET breaker = 'open', breaker_until = payment_now(), updated_at = payment_now() \
     WHERE provider = $1 AND breaker = 'half_open'";
 
@@ -96,6 +96,10 @@ impl Line {
             // It did answer, if only about this payment.
             ProviderError::Refused { .. } | ProviderError::Malformed(_) => {}
         }
+        if !matches!(error, ProviderError::Unavailable(_) | ProviderError::Account { .. }) {
+            // If this was to try the gateway, it says nothing about the breaker: the next payment tries.
+            session.run(NOT_PROBED, &[&name.as_str()]).await?;
+        }
         Ok(())
     }
 
@@ -107,7 +111,7 @@ impl Line {
         Ok(session.run(PROBE, params).await? == 1)
     }
 
-    /// This replica has nothing to try it with.
+    /// This replica has nothing to try it with, or gives up what it was to be tried with.
     pub(super) async fn not_probed(&self, name: &ProviderName) -> Result<(), LineError> {
         let session = pg::session(&self.pool).await?;
         session.run(NOT_PROBED, &[&name.as_str()]).await?;

@@ -17,11 +17,17 @@ impl Line {
     /// dropped: a transaction must not be left in its middle.
     pub async fn look_after(&self, claimed: &Claimed, stop: &CancellationToken) -> Outcome {
         service_kit::failpoint!("payment.claimed");
-        let outcome = match Box::pin(self.ask_and_apply(claimed, stop)).await {
-            Ok(outcome) => outcome,
+        let done = Box::pin(self.ask_and_apply(claimed, stop)).await;
+        self.conclude(claimed, &done).await
+    }
+
+    /// Notes what came of a claimed payment, for the log, the metrics, and its next time if it failed.
+    pub(super) async fn conclude(&self, claimed: &Claimed, done: &Result<Outcome, LineError>) -> Outcome {
+        let outcome = match done {
+            Ok(outcome) => *outcome,
             Err(LineError::LeaseLost) => Outcome::Overtaken,
             Err(LineError::Stopped) => self.stopped(claimed).await,
-            Err(error) => self.failed(claimed, &error).await,
+            Err(error) => self.failed(claimed, error).await,
         };
         if let Outcome::Refunding(reason) = outcome {
             if is_order_failure(reason) {
@@ -37,7 +43,7 @@ impl Line {
         outcome
     }
 
-    async fn ask_and_apply(&self, claimed: &Claimed, stop: &CancellationToken) -> Result<Outcome, LineError> {
+    pub(super) async fn ask_and_apply(&self, claimed: &Claimed, stop: &CancellationToken) -> Result<Outcome, LineError> {
         let answer = self.ask(claimed, Question::Status, stop).await?;
         service_kit::failpoint!("payment.asked");
         let applied = Box::pin(self.settle(claimed, &answer, Mode::Normal)).await?;
@@ -68,6 +74,9 @@ impl Line {
     async fn stopped(&self, claimed: &Claimed) -> Outcome {
         if let Err(error) = self.give_back(claimed).await {
             tracing::warn!(paymentId = %claimed.payment, %error, "a claim could not be given back; it ends by itself");
+        }
+        if let Err(error) = self.not_probed(&claimed.provider).await {
+            tracing::warn!(provider = %claimed.provider, %error, "a half-open breaker could not be given back; it is tried again later");
         }
         Outcome::GivenBack
     }

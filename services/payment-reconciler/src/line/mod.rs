@@ -4,9 +4,11 @@
 
 pub mod ask;
 pub mod claim;
+pub mod foresight;
 pub mod gateway;
 pub mod health;
 pub mod job;
+pub mod operator;
 pub mod outcome;
 mod refunds;
 mod rows;

@@ -74,7 +74,7 @@ impl Line {
                     &wish.amount.amount,
                     &wish.amount.currency.as_str(),
                     &wish.reason.as_str(),
-                    &super::ACTOR_SETTLE,
+                    &claimed.actor(super::ACTOR_SETTLE),
                     &state.as_str(),
                     &held,
                 ],
@@ -93,7 +93,7 @@ impl Line {
     }
 
     /// An emptied product table must not refund everybody.
-    async fn too_many_refunds(&self, session: &Session) -> Result<bool, LineError> {
+    pub(super) async fn too_many_refunds(&self, session: &Session) -> Result<bool, LineError> {
         session.rows(COUNT_LOCK, &[]).await?;
         let refunds = &self.settings.refunds;
         let lately: i64 = session.row(COUNT, &[&refunds.automatic_window_ms]).await?.try_get(0)?;
@@ -206,8 +206,8 @@ impl Line {
             at: locked.now,
         };
         self.write_event(session, &told).await?;
-        if locked.order.state == OrderState::Completed && !locked.others.contains(&PaymentState::Success) {
-            // It was what had completed the order.
+        if locked.order.state == OrderState::Completed && refund.reason == RefundReason::Operator {
+            // It was what had completed the order: only an operator gives back a success. Any other attempt of it may come back first.
             self.write_order(session, locked, OrderState::Cancelled, Some(refund.reason.as_str())).await?;
             if refund.restock {
                 session.run(RESTOCK, &[&locked.order.id.as_str()]).await?;

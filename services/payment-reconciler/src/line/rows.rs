@@ -5,7 +5,7 @@ use std::{fmt::Display, str::FromStr};
 use chrono::{DateTime, Utc};
 use domain::{
     clock::Timestamp,
-    payment::{Entry, Money, Order, Payment, PaymentState, Refund},
+    payment::{Entry, Money, Order, OrderId, Payment, PaymentId, PaymentState, Refund},
 };
 use tokio_postgres::Row;
 
@@ -70,8 +70,25 @@ impl Line {
     /// # Errors
     /// PostgreSQL, or [`LineError::LeaseLost`].
     pub(super) async fn lock(&self, session: &Session, claimed: &Claimed) -> Result<Locked, LineError> {
+        let (locked, by) = self.read(session, &claimed.order, &claimed.payment).await?;
+        if by != (claimed.fence, Some(self.holder)) {
+            return Err(LineError::LeaseLost);
+        }
+        Ok(locked)
+    }
+
+    /// The same whoever holds the payment, and who that is: the fencing token and the holder.
+    ///
+    /// # Errors
+    /// PostgreSQL.
+    pub(super) async fn read(
+        &self,
+        session: &Session,
+        order: &OrderId,
+        payment: &PaymentId,
+    ) -> Result<(Locked, (i64, Option<uuid::Uuid>)), LineError> {
         session.ready(&[ORDER, PAYMENT, OTHERS, REFUND, ENTRIES]).await?;
-        let (order_id, payment_id) = (claimed.order.as_str(), claimed.payment.as_str());
+        let (order_id, payment_id) = (order.as_str(), payment.as_str());
         let (for_order, for_payment, for_both): (Params<'_>, Params<'_>, Params<'_>) =
             (&[&order_id], &[&payment_id], &[&order_id, &payment_id]);
         // Sent one behind the other without waiting: the server takes them in this order.
@@ -84,10 +101,7 @@ impl Line {
             session.rows(ENTRIES, for_payment),
         )?;
         let (fence, holder): (i64, Option<uuid::Uuid>) = (payment.try_get("fence")?, payment.try_get("holder")?);
-        if fence != claimed.fence || holder != Some(self.holder) {
-            return Err(LineError::LeaseLost);
-        }
-        Ok(Locked {
+        let locked = Locked {
             order: Order {
                 id: parsed(&order, "order_id")?,
                 amount: money(&order)?,
@@ -101,7 +115,8 @@ impl Line {
             others: others.iter().map(|row| parsed(row, "state")).collect::<Result<_, _>>()?,
             refund: refund.first().map(self::refund).transpose()?,
             entries: entries.iter().map(entry).collect::<Result<_, _>>()?,
-        })
+        };
+        Ok((locked, (fence, holder)))
     }
 }
 

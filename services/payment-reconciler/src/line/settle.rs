@@ -68,7 +68,7 @@ const SELL: &str = "INSERT INTO stock_movement (order_id, product_id, kind, chan
     SELECT order_id, product_id, 'sold', -quantity FROM order_line WHERE order_id = $1 ORDER BY product_id";
 
 /// An order's line with what is on hand; none: the product does not exist.
-struct Wanted {
+pub(super) struct Wanted {
     product: ProductId,
     quantity: i64,
     stock: Option<i64>,
@@ -81,11 +81,13 @@ impl Line {
     /// PostgreSQL, or [`LineError::LeaseLost`]: then nothing was written.
     pub async fn settle(&self, claimed: &Claimed, answer: &PgAnswer, mode: Mode) -> Result<Applied, LineError> {
         let session = pg::session(&self.pool).await?;
-        let applied = match self.lock(&session, claimed).await {
-            Ok(locked) => self.apply(&session, claimed, &locked, answer, mode).await,
-            Err(error) => Err(error),
+        let applied = async {
+            let locked = self.lock(&session, claimed).await?;
+            let applied = self.apply(&session, claimed, &locked, answer, mode).await?;
+            self.keep_wish(&session, claimed, &locked, answer, &applied).await?;
+            Ok(applied)
         };
-        match applied {
+        match applied.await {
             Ok(applied) => {
                 service_kit::failpoint!("payment.commit.before");
                 session.commit().await?;
@@ -127,25 +129,12 @@ impl Line {
         mode: Mode,
     ) -> Result<Applied, LineError> {
         let policy = self.policy(&claimed.provider);
-        let mut case = Case {
-            order: &locked.order,
-            payment: &locked.payment,
-            stock: Stock::Enough,
-            now: locked.now,
-            outage_ms: locked.outage_ms,
-        };
-        let mut judgement = judge(&case, answer, policy);
-        let mut wanted = Vec::new();
-        if judgement.verdict == Verdict::Settle {
-            wanted = self.lock_products(session, locked).await?;
-            case.stock = stock_of(&wanted);
-            judgement = judge(&case, answer, policy);
-        }
+        let (judgement, wanted) = self.judged(session, locked, answer).await?;
         if judgement.verdict == Verdict::Close && mode == Mode::Normal {
             return Ok(Applied { outcome: Outcome::Waiting, next: Next::Close });
         }
         if let PgAnswer::Found(pg) = answer {
-            self.write_book(session, locked, pg, super::ACTOR_SETTLE).await?;
+            self.write_book(session, locked, pg, claimed.actor(super::ACTOR_SETTLE)).await?;
         }
         match judgement.verdict {
             Verdict::Settle => self.complete(session, claimed, locked, answer, &wanted).await,
@@ -170,6 +159,30 @@ impl Line {
             }
             Verdict::Returned => self.returned(session, claimed, locked, answer).await,
         }
+    }
+
+    /// Judges, with the products locked if the order could be completed.
+    pub(super) async fn judged(
+        &self,
+        session: &Session,
+        locked: &Locked,
+        answer: &PgAnswer,
+    ) -> Result<(Judgement, Vec<Wanted>), LineError> {
+        let policy = self.policy(&locked.payment.provider);
+        let mut case = Case {
+            order: &locked.order,
+            payment: &locked.payment,
+            stock: Stock::Enough,
+            now: locked.now,
+            outage_ms: locked.outage_ms,
+        };
+        let judgement = judge(&case, answer, policy);
+        if judgement.verdict != Verdict::Settle {
+            return Ok((judgement, Vec::new()));
+        }
+        let wanted = self.lock_products(session, locked).await?;
+        case.stock = stock_of(&wanted);
+        Ok((judge(&case, answer, policy), wanted))
     }
 
     async fn complete(

@@ -124,12 +124,15 @@ fn orders() -> Value {
         "Order": exactly(order_fields()),
         "OrderInFull": exactly(full),
         "OrderPage": exactly(json!({"orders": list("Order"), "next": maybe("string")})),
-        "Retried": exactly(json!({"dryRun": flag(), "orderId": text(), "due": {"type": "array", "items": text()}, "why": text()})),
+        "Retried": asked(&json!({
+            "dryRun": flag(), "orderId": text(), "due": {"type": "array", "items": text()}, "why": text(), "payments": list("Resolution"),
+        }), &["dryRun", "orderId", "due", "why"]),
+        "Resolution": asked(&json!({
+            "paymentId": text(), "state": text(), "gatewaySays": text(), "would": text(), "outcome": text(),
+        }), &["paymentId", "state"]),
         "Resolved": exactly(json!({
             "dryRun": flag(), "orderId": text(),
-            "payments": {"type": "array", "minItems": 1, "items": asked(&json!({
-                "paymentId": text(), "state": text(), "gatewaySays": text(), "would": text(), "outcome": text(),
-            }), &["paymentId", "state"])},
+            "payments": {"type": "array", "minItems": 1, "items": of("Resolution")},
             "order": {"anyOf": [of("OrderInFull"), {"type": "null"}]},
         })),
     })

@@ -96,6 +96,7 @@ async fn what_stands_still_is_listed_shown_and_retried() {
 
     let dry = stage.post("/v1/admin/orders/b/retry", json!({"reason": "a call", "dryRun": true})).await.json();
     assert_eq!(dry["due"], json!(["p-b"]));
+    assert_eq!(dry["payments"][0]["would"], "wait", "and what it would come to");
     assert_eq!(stage.sql.number("SELECT count(*) FROM payment WHERE hinted_at IS NOT NULL").await, 0);
     stage.post("/v1/admin/orders/b/retry", json!({"reason": "a call"})).await;
     assert_eq!(stage.sql.text("SELECT payment_id FROM payment WHERE hinted_at IS NOT NULL").await, "p-b");
@@ -136,8 +137,8 @@ async fn resolving_asks_first_and_a_dry_run_changes_nothing() {
         "an order that is not paid is not the operator's to cancel"
     );
     assert_eq!(stage.post(path, json!({"reason": "x", "action": "fail"})).await.code().1, "invalid_fields");
-    let expected = "operator:anna orders resolve settle a done, operator:anna orders resolve settle a refused, \
-                    operator:anna orders resolve cancel a refused";
+    // What is done is kept by the line, together with what it did.
+    let expected = "operator:anna orders resolve settle a refused, operator:anna orders resolve cancel a refused";
     assert_eq!(actions(&stage).await, expected);
 }
 

@@ -3,22 +3,28 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, LazyLock, Mutex, OnceLock, atomic::AtomicU32},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use domain::{
     clock::SystemClock,
-    payment::{PaymentId, PgAnswer, RefundId},
+    payment::{OrderId, PaymentId, PgAnswer, RefundId},
     secret::Secret,
 };
 use payment_providers::port::PaymentProvider;
 use payment_reconciler::{
-    admin::{Admin, AdminSettings, Hands},
+    Line,
+    admin::{Admin, AdminSettings, Hands, LineHands},
     audit::{AuditSettings, Auditor},
     callbacks::{CallbackSettings, Desk},
     config::HttpSettings,
     error::LineError,
     http::{App, serve},
+    line::{
+        operator::{OnBehalf, Told},
+        outcome::Outcome,
+    },
     openapi,
 };
 use reqwest::{Client, Method, Response};
@@ -49,12 +55,12 @@ pub struct Fake {
 
 #[async_trait]
 impl Hands for Fake {
-    async fn settle_now(&self, payment: &PaymentId) -> Result<Option<String>, LineError> {
+    async fn settle_now(&self, payment: &PaymentId, _: OnBehalf) -> Result<Told, LineError> {
         self.settled.lock().unwrap().push(payment.to_string());
-        Ok((!*self.busy.lock().unwrap()).then(|| "settled".to_owned()))
+        Ok(if *self.busy.lock().unwrap() { Told::Busy } else { Told::Done(Outcome::Settled) })
     }
 
-    async fn foresee(&self, _: &PaymentId, answer: &PgAnswer) -> Result<String, LineError> {
+    async fn foresee(&self, _: &OrderId, _: &PaymentId, answer: &PgAnswer) -> Result<String, LineError> {
         Ok(if matches!(answer, PgAnswer::Found(_)) { "complete the order" } else { "wait" }.to_owned())
     }
 
@@ -107,18 +113,43 @@ pub async fn stage_on(world: &World) -> Stage {
     stage_in(world, &format!("anna:{TOKEN}"), AuditSettings::default()).await
 }
 
+/// The interface with the hands of a real line, which waits so many milliseconds for what somebody else holds.
+pub async fn stage_over(world: &World, line: &Arc<Line>, wait_ms: u64) -> Stage {
+    stage_over_gateway(world, line, "sim", wait_ms).await
+}
+
+/// The same for a gateway of another name.
+pub async fn stage_over_gateway(world: &World, line: &Arc<Line>, gateway: &str, wait_ms: u64) -> Stage {
+    let provider = Arc::clone(&line.gateway(&gateway.parse().unwrap()).unwrap().provider);
+    let hands = LineHands::new(Arc::clone(line), Duration::from_millis(wait_ms), CancellationToken::new());
+    let unused = (Scripted::named("unused"), Arc::new(Fake::default()));
+    serving(world, &format!("anna:{TOKEN}"), AuditSettings::default(), provider, Arc::new(hands), unused).await
+}
+
 async fn stage_in(world: &World, tokens: &str, audit: AuditSettings) -> Stage {
+    let (pg, hands) = (Scripted::named("sim"), Arc::new(Fake::default()));
+    let (provider, own) = (Arc::clone(&pg) as Arc<dyn PaymentProvider>, Arc::clone(&hands) as Arc<dyn Hands>);
+    serving(world, tokens, audit, provider, own, (pg, hands)).await
+}
+
+async fn serving(
+    world: &World,
+    tokens: &str,
+    audit: AuditSettings,
+    provider: Arc<dyn PaymentProvider>,
+    own: Arc<dyn Hands>,
+    (pg, hands): (Arc<Scripted>, Arc<Fake>),
+) -> Stage {
     testkit::show_logs();
     let db = db(world).await;
-    let (pg, hands) = (Scripted::named("sim"), Arc::new(Fake::default()));
-    let providers = || [Arc::clone(&pg) as Arc<dyn PaymentProvider>];
+    let providers = || [Arc::clone(&provider)];
     let auditor = Arc::new(Auditor::new(db.clone(), Uuid::from_u128(1), providers(), audit));
     let settings = AdminSettings { tokens: Secret::new(tokens), ..AdminSettings::default() };
     let callbacks =
         CallbackSettings { body_bytes_max: 1_000, unsigned_per_s: 1, unsigned_burst: 2, ..CallbackSettings::default() };
     let app = App {
         desk: Desk::new(db.clone(), Arc::new(SystemClock), callbacks, providers(), Arc::new(AtomicU32::new(0))),
-        admin: Admin::new(settings, db, providers(), Arc::clone(&hands) as Arc<dyn Hands>, auditor),
+        admin: Admin::new(settings, db, providers(), own, auditor),
     };
     let port = stack::ports::free().unwrap();
     let http = HttpSettings { listen: format!("127.0.0.1:{port}"), ..HttpSettings::default() };

@@ -28,14 +28,16 @@ const CASES_LONG: u64 = 1_000;
 const SEED: u64 = 20_240_229;
 
 /// What the ordinary test's cases have to bring about, and what has to get in its way.
-const EVERY_MOVE: [&str; 13] = [
+const EVERY_MOVE: [&str; 15] = [
     "order PENDING COMPLETED",
     "order PENDING FAILED",
     "order PENDING CANCELLED",
+    "order COMPLETED CANCELLED",
     "payment PENDING SUCCESS",
     "payment PENDING FAILED",
     "payment PENDING REFUNDING",
     "payment FAILED REFUNDING",
+    "payment SUCCESS REFUNDING",
     "payment REFUNDING REFUNDED",
     "payment REFUNDED REFUNDING",
     "refund sent again under its key",
@@ -109,6 +111,8 @@ pub enum Event {
     /// The order service tells of an order, or tells again.
     Placed(usize),
     Cancelled(usize),
+    /// An operator wants the money of a completed order to go back; true: and the pieces, too.
+    CancelledByOperator(usize, bool),
     Paid(usize),
     Failed(usize),
     GivenBackAtTheDashboard(usize),
@@ -121,6 +125,10 @@ pub enum Event {
     TimePasses(i64),
     /// A healthy replica makes a run.
     Run,
+    /// Two replicas make a run at the same time.
+    RunTogether,
+    /// A run is told to end after so many polls.
+    RunStopped(u32),
     /// A replica does its next step: claim, ask, settle, send, record.
     Step(usize),
     /// Its next step is cut off after so many polls, and it is gone.
@@ -175,26 +183,29 @@ fn plan() -> impl Strategy<Value = Plan> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let any = 0_usize..6;
+    let one = 0_usize..6;
     // A moment, the grace of a refund, a lease, what makes an order stale, the payment window twice, half a day, keys that expire.
     let times = prop::sample::select(vec![1_000, 31_000, 121_000, 121_000, 660_000, 4_000_000, 45_000_000, 90_000_000_i64]);
     prop_oneof![
-        3 => any.clone().prop_map(Event::Placed),
-        1 => any.clone().prop_map(Event::Cancelled),
-        4 => any.clone().prop_map(Event::Paid),
-        1 => any.clone().prop_map(Event::Failed),
-        1 => any.clone().prop_map(Event::GivenBackAtTheDashboard),
+        3 => one.clone().prop_map(Event::Placed),
+        1 => one.clone().prop_map(Event::Cancelled),
+        2 => (one.clone(), any::<bool>()).prop_map(|(order, restock)| Event::CancelledByOperator(order, restock)),
+        4 => one.clone().prop_map(Event::Paid),
+        1 => one.clone().prop_map(Event::Failed),
+        1 => one.clone().prop_map(Event::GivenBackAtTheDashboard),
         1 => Just(Event::KeysForgotten),
-        2 => any.clone().prop_map(Event::Callback),
+        2 => one.clone().prop_map(Event::Callback),
         1 => Just(Event::CallbacksSwept),
         1 => (0_i64..7).prop_map(Event::StockSet),
         1 => Just(Event::ProductDeleted),
         1 => Just(Event::Released),
         11 => times.prop_map(Event::TimePasses),
         3 => Just(Event::Run),
-        30 => any.clone().prop_map(Event::Step),
-        4 => (any.clone(), 1_u32..14).prop_map(|(replica, polls)| Event::CutOff(replica, polls)),
-        2 => any.prop_map(Event::Killed),
+        1 => Just(Event::RunTogether),
+        1 => (1_u32..30).prop_map(Event::RunStopped),
+        30 => one.clone().prop_map(Event::Step),
+        4 => (one.clone(), 1_u32..14).prop_map(|(replica, polls)| Event::CutOff(replica, polls)),
+        2 => one.prop_map(Event::Killed),
     ]
 }
 

@@ -22,14 +22,15 @@ pub const WATCH: &str = "
 const ORDER: [(&str, &str); 4] =
     [("PENDING", "COMPLETED"), ("PENDING", "FAILED"), ("PENDING", "CANCELLED"), ("COMPLETED", "CANCELLED")];
 
-/// The moves of the table of a payment's states. None here is an operator's: the refund of a success is not part of a case.
-const PAYMENT: [(&str, &str); 8] = [
+/// The moves of the table of a payment's states.
+const PAYMENT: [(&str, &str); 9] = [
     ("PENDING", "SUCCESS"),
     ("PENDING", "FAILED"),
     ("PENDING", "REFUNDING"),
     ("FAILED", "REFUNDING"),
     ("PENDING", "REFUNDED"),
     ("FAILED", "REFUNDED"),
+    ("SUCCESS", "REFUNDING"),
     ("REFUNDING", "REFUNDED"),
     ("REFUNDED", "REFUNDING"),
 ];
@@ -46,13 +47,13 @@ struct Move {
 /// What the moves of orders whose ids begin so do against the tables; empty if nothing. `payments` are each order's attempts.
 pub async fn against_the_tables(sql: &Sql, beginning: &str, payments: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     let query = format!(
-        "SELECT coalesce(json_agg(m ORDER BY place), '[]')::text FROM moved m WHERE starts_with(order_id, '{beginning}')"
+        "SELECT coalesce(json_agg(m ORDER BY order_id, place), '[]')::text FROM moved m WHERE starts_with(order_id, '{beginning}')"
     );
     let moves: Vec<Move> = serde_json::from_str(&sql.text(&query).await).unwrap();
     let mut wrong = Vec::new();
     let mut state: BTreeMap<&str, &str> = payments.values().flatten().map(|payment| (payment.as_str(), "PENDING")).collect();
     let mut order_state: BTreeMap<&str, &str> = payments.keys().map(|order| (order.as_str(), "PENDING")).collect();
-    // An order is locked by whoever moves it or its payments: its transactions come one after the other.
+    // An order is locked by whoever moves it or its payments: order by order, transactions come one after the other.
     for transaction in moves.chunk_by(|one, next| one.tx == next.tx) {
         for Move { order_id, payment_id, was, became, .. } in transaction {
             let (table, at, who): (&[_], _, _) = match payment_id {
@@ -64,6 +65,7 @@ pub async fn against_the_tables(sql: &Sql, beginning: &str, payments: &BTreeMap<
             }
         }
         wrong.extend(transaction.iter().filter_map(|one| goes_alone(one, transaction, payments, &state)));
+        wrong.extend(transaction.iter().filter_map(|one| cancelled_for_another(one, transaction, &moves)));
     }
     wrong
 }
@@ -86,8 +88,19 @@ fn goes_alone(
         (None, "COMPLETED") => together(false, "SUCCESS"),
         (Some(_), "SUCCESS") => together(true, "COMPLETED") && attempts().filter(|state| *state == "SUCCESS").count() == 1,
         (None, "FAILED") => attempts().all(|state| matches!(state, "FAILED" | "REFUNDED")),
-        (None, "CANCELLED") => was == "PENDING",
+        (None, "CANCELLED") => was == "PENDING" || together(false, "REFUNDED"),
         _ => true,
     };
     (!fine).then(|| format!("{order_id} {payment_id:?} became {became} with payments {:?}", attempts().collect::<Vec<_>>()))
+}
+
+/// A completed order is cancelled when the payment is back that had completed it, not with any other.
+fn cancelled_for_another(one: &Move, transaction: &[Move], moves: &[Move]) -> Option<String> {
+    if one.payment_id.is_some() || (one.was.as_str(), one.became.as_str()) != ("COMPLETED", "CANCELLED") {
+        return None;
+    }
+    let success = moves.iter().find(|other| other.order_id == one.order_id && other.became == "SUCCESS");
+    let back = transaction.iter().find(|other| other.became == "REFUNDED");
+    let same = success.and_then(|success| success.payment_id.as_ref()) == back.and_then(|back| back.payment_id.as_ref());
+    (!same).then(|| format!("{} was cancelled when {:?} was back", one.order_id, back.and_then(|back| back.payment_id.as_ref())))
 }

@@ -10,39 +10,37 @@ use std::{
 };
 
 use contracts::order::OrderPlaced;
-use domain::{
-    clock::{Clock as _, SystemClock},
-    coupon::LogIncarnation,
-    payment::Currency,
-};
-use hmac::{Hmac, Mac as _};
-use payment_providers::{ProviderKind, ProviderSettings, Providers};
+use domain::{clock::SystemClock, coupon::LogIncarnation, payment::Currency};
 use payment_reconciler::{
     Line,
     callbacks::{CallbackSettings, Desk, DeskError, Sweeper},
+    error::LineError,
     intake::{IntakeStore, resolve},
-    line::run::Scope,
+    line::run::{Report, Scope},
 };
-use pg_simulator::{Answer, Call, Fault, Method, NewPayment, Options, RefundScript, Script, Simulator};
+use pg_simulator::{Answer, NewPayment, Simulator};
 use postgres_io::Db;
 use serde_json::json;
-use sha2::Sha256;
 use testkit::World;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    http::{Stage as Operators, stage_on},
-    interleavings::{Attempt, Back, Beginning, Event, Mishap, Plan},
+    http::{Stage as Operators, stage_over_gateway},
+    interleavings::{Event, Plan},
+    interleavings_gateway::{callback, script},
     interleavings_judge::{WATCH, against_the_tables},
-    interleavings_replica::{CUT_OFF, OVERTAKEN, Replica},
+    interleavings_replica::{CUT_OFF, OVERTAKEN, Replica, StopAfter},
     money::MoneyCheck,
     orders::{Sql, attempt, db, order},
-    refund_stage::{AMOUNT, DAY, HOUR, MINUTE, SECOND, line, patient, reference},
+    refund_stage::{AMOUNT, DAY, HOUR, MINUTE, SECOND, gateway, line, patient, reference},
 };
 
 /// Replicas that go step by step.
 const REPLICAS: usize = 3;
+
+/// How long an operator waits for what somebody else holds, in milliseconds.
+const OPERATORS_WAIT_MS: u64 = 50;
 
 /// The most time that passes in a case: what fails at its beginning is still swept at its end.
 const TIME_MAX: i64 = 4 * DAY;
@@ -50,14 +48,11 @@ const TIME_MAX: i64 = 4 * DAY;
 /// Runs that a case needs at most to become quiet, with the time before each; and then those in which nothing may change any more.
 const ROUNDS: usize = 90;
 
-const SECRET: &str = "a-secret-of-callbacks";
-
 /// What all cases share: a database, and the operators' interface beside it.
 pub struct Shop {
     world: World,
     sql: Sql,
     db: Db,
-    operators: Operators,
     cases: AtomicU32,
     overtaken: AtomicU32,
     cut_off: AtomicU32,
@@ -70,7 +65,6 @@ impl Shop {
         sql.run(WATCH).await;
         Self {
             db: db(&world).await,
-            operators: stage_on(&world).await,
             sql,
             world,
             cases: AtomicU32::new(1),
@@ -101,9 +95,11 @@ struct Game<'a> {
     name: String,
     simulator: Simulator,
     desk: Desk,
+    operators: Operators,
     sweeper: Sweeper,
     intake: IntakeStore,
     healthy: Arc<Line>,
+    other: Arc<Line>,
     replicas: Vec<Replica>,
     orders: Vec<OrderPlaced>,
     placed: Vec<bool>,
@@ -135,9 +131,7 @@ impl<'a> Game<'a> {
         own.refunds.automatic_max = plan.automatic_max;
         let lines: Vec<_> =
             (1..=3).map(|holder| line(&shop.world, &simulator, plan.kind, &provider, holder, own.clone())).collect();
-        let mut settings = ProviderSettings::new(plan.kind, simulator.url(), Options::API_KEY);
-        settings.callback_secret = SECRET.into();
-        let adapter = Providers::one(&provider, &settings).unwrap();
+        let adapter = gateway(&simulator, plan.kind, &provider);
         let generous = CallbackSettings {
             unsigned_per_s: 10_000,
             unsigned_burst: 10_000,
@@ -151,12 +145,14 @@ impl<'a> Game<'a> {
             shop,
             plan,
             desk,
+            operators: stage_over_gateway(&shop.world, &lines[2], &provider, OPERATORS_WAIT_MS).await,
             sweeper: Sweeper::new(shop.db.clone(), Uuid::from_u128(1), generous, waiting),
             intake: IntakeStore::new(shop.db.clone(), "orders".to_owned(), incarnation),
             replicas: (0..REPLICAS)
                 .map(|number| Replica::new(Arc::clone(&lines[number % 2]), provider.parse().unwrap()))
                 .collect(),
             healthy: Arc::clone(&lines[2]),
+            other: Arc::clone(&lines[0]),
             simulator,
             orders: Vec::new(),
             placed: vec![false; plan.orders.len()],
@@ -253,6 +249,9 @@ impl<'a> Game<'a> {
                     "UPDATE customer_order SET state = 'CANCELLED', reason = 'USER' WHERE order_id = $1 AND state = 'PENDING'";
                 format!("{} of {order} by the user", sql.execute(cancel, &[&order]).await)
             }
+            Event::CancelledByOperator(number, restock) => {
+                self.cancelled_by_operator(number % self.orders.len(), restock).await?
+            }
             Event::Paid(number) => self.paid(number),
             Event::Failed(number) => self.failed(number),
             Event::GivenBackAtTheDashboard(number) => self.given_back_at_the_dashboard(number).await,
@@ -279,7 +278,16 @@ impl<'a> Game<'a> {
                 sql.time_passes(ms).await;
                 String::new()
             }
-            Event::Run => self.run().await?,
+            Event::Run => told(self.run_of(&self.healthy, &CancellationToken::new()).await)?,
+            Event::RunTogether => {
+                let stop = CancellationToken::new();
+                let (one, other) = futures::join!(self.run_of(&self.healthy, &stop), self.run_of(&self.other, &stop));
+                format!("{} beside {}", told(one)?, told(other)?)
+            }
+            Event::RunStopped(polls) => {
+                let stop = CancellationToken::new();
+                told(StopAfter::new(self.run_of(&self.healthy, &stop), polls, stop.clone()).await)?
+            }
             Event::Step(replica) => self.replicas[replica % REPLICAS].step().await?,
             Event::CutOff(replica, polls) => self.replicas[replica % REPLICAS].step_cut_off(polls).await?,
             Event::Killed(replica) => {
@@ -307,6 +315,14 @@ impl<'a> Game<'a> {
             self.placed[number] = true;
         }
         Ok(format!("{}: {counts:?}", order.order))
+    }
+
+    /// After a fresh ask, as the operators' interface has it; refused if it is not completed, or if the gateway does not answer.
+    async fn cancelled_by_operator(&self, number: usize, restock: bool) -> Result<String, String> {
+        let order = &self.orders[number].order;
+        let wish = json!({"reason": "a case", "action": "cancel", "restock": restock});
+        let answer = self.operators.post(&format!("/v1/admin/orders/{order}/resolve"), wish).await;
+        if answer.status == 500 { Err(answer.text) } else { Ok(format!("{order}: {}", answer.status)) }
     }
 
     /// Once a payment, also late: a gateway may book what it had called failed.
@@ -343,21 +359,7 @@ impl<'a> Game<'a> {
         // Every third one is a repeat of the one before.
         self.callbacks += 1;
         let event = format!("{}e{}", self.name, self.callbacks - u32::from(self.callbacks.is_multiple_of(3)));
-        let reference = reference(&payment);
-        let (body, header) = match self.plan.kind {
-            ProviderKind::Generic => {
-                (json!({"event_id": event, "type": "payment.changed", "reference": reference}), Some("payment-signature"))
-            }
-            ProviderKind::Toss => {
-                (json!({"eventType": "PAYMENT_STATUS_CHANGED", "createdAt": event, "data": {"orderId": reference}}), None)
-            }
-            ProviderKind::Stripe => {
-                let object = json!({"object": "payment_intent", "id": reference});
-                (json!({"id": event, "type": "payment_intent.succeeded", "data": {"object": object}}), Some("stripe-signature"))
-            }
-        };
-        let body = body.to_string();
-        let headers: Vec<_> = header.map(|name| (name.to_owned(), signature(&body))).into_iter().collect();
+        let (body, headers) = callback(self.plan.kind, &event, &reference(&payment));
         match self.desk.take(&format!("{}pg", self.name), &headers, body.as_bytes()).await {
             Ok(taken) => Ok(format!("{payment} {event}: {taken:?}")),
             Err(DeskError::TooMany) => Ok(format!("{payment}: too many")),
@@ -374,17 +376,13 @@ impl<'a> Game<'a> {
         );
         let ids = self.shop.sql.text(&waiting).await;
         for id in ids.split_whitespace() {
-            self.shop.operators.post(&format!("/v1/admin/refunds/{id}/release"), json!({"reason": "a case"})).await;
+            self.operators.post(&format!("/v1/admin/refunds/{id}/release"), json!({"reason": "a case"})).await;
         }
         ids
     }
 
-    async fn run(&mut self) -> Result<String, String> {
-        let report =
-            Box::pin(self.healthy.run_once(Scope::Run, &CancellationToken::new())).await.map_err(|error| error.to_string())?;
-        let mut outcomes: Vec<String> = report.outcomes.iter().map(|(outcome, count)| format!("{outcome:?} {count}")).collect();
-        outcomes.sort_unstable();
-        Ok(outcomes.join(", "))
+    async fn run_of(&self, line: &Arc<Line>, stop: &CancellationToken) -> Result<Report, LineError> {
+        Box::pin(line.run_once(Scope::Run, stop)).await
     }
 
     /// Time passes, people do what is theirs, and a healthy replica makes a run.
@@ -401,7 +399,7 @@ impl<'a> Game<'a> {
             let _ = self.simulator.refund_at_dashboard(&reference(payment), None);
         }
         self.released().await;
-        let told = self.run().await?;
+        let told = told(self.run_of(&self.healthy, &CancellationToken::new()).await)?;
         // One that is like the one before it says nothing.
         if told != self.last_run {
             self.note(format!("a run: {told}"));
@@ -435,56 +433,10 @@ impl<'a> Game<'a> {
     }
 }
 
-fn script(plan: &Plan, attempt: &Attempt) -> Script {
-    let begun = match attempt.beginning {
-        Beginning::Open => Script::open(),
-        Beginning::Unknown => Script::default().then(Answer::NotFound),
-        Beginning::Paid => Script::paid(),
-        Beginning::PaidAfter(asks) => Script::pending(asks).then(Answer::Paid),
-        Beginning::KnownAndPaidAfter(asks) => Script::not_found(asks).then(Answer::Paid),
-        Beginning::Closed => Script::default().then(Answer::Closed),
-        // Stripe has no virtual accounts that the payment line would know.
-        Beginning::Deposit if plan.kind == ProviderKind::Stripe => Script::open(),
-        Beginning::Deposit => Script::deposit(),
-    };
-    let (now, good) = match plan.kind {
-        ProviderKind::Generic => ("try_later", "refund_rejected"),
-        ProviderKind::Toss => ("NOT_AVAILABLE_BANK", "NOT_CANCELABLE_PAYMENT"),
-        ProviderKind::Stripe => ("balance_insufficient", "charge_disputed"),
-    };
-    let refunds = attempt.refunds.iter().map(|back| match back {
-        Back::Done => RefundScript::Done,
-        Back::Pending(asks) => RefundScript::Pending(*asks),
-        Back::FailsLater(asks) => RefundScript::FailsLater(*asks),
-        Back::Reversed(asks) => RefundScript::Reversed(*asks),
-        Back::RefusedForNow => RefundScript::Refused(now.to_owned()),
-        Back::RefusedForGood => RefundScript::Refused(good.to_owned()),
-    });
-    let script = Script {
-        refunds: refunds.collect(),
-        over_refunds: plan.is_careless && begun.method != Method::VirtualAccount,
-        ..begun.capturing(AMOUNT + attempt.amiss)
-    };
-    attempt.mishaps.iter().fold(script, |script, (of_refund, mishap)| {
-        let fault = match mishap {
-            Mishap::Dropped => Fault::Dropped,
-            Mishap::ReplyLost => Fault::ReplyLost,
-            Mishap::Unavailable => Fault::Status(503),
-            Mishap::Throttled => Fault::Throttled(Some(1)),
-            Mishap::Malformed => Fault::Malformed,
-        };
-        script.fault(if *of_refund { Call::Refund } else { Call::Query }, 1, fault)
-    })
-}
-
-/// As Stripe and the generic contract sign.
-fn signature(body: &str) -> String {
-    let seconds = SystemClock.now().unix_ms() / 1_000;
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
-    mac.update(format!("{seconds}.{body}").as_bytes());
-    let hex = mac.finalize().into_bytes().iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
-    format!("t={seconds},v1={hex}")
+/// What a run came to, for the history.
+fn told(report: Result<Report, LineError>) -> Result<String, String> {
+    let report = report.map_err(|error| format!("a run failed: {error}"))?;
+    let mut outcomes: Vec<String> = report.outcomes.iter().map(|(outcome, count)| format!("{outcome:?} {count}")).collect();
+    outcomes.sort_unstable();
+    Ok(outcomes.join(", "))
 }

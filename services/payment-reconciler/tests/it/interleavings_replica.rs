@@ -61,6 +61,31 @@ impl<F: Future> Future for Cut<F> {
     }
 }
 
+/// A run that is told to end after so many polls, and then may take its time.
+pub struct StopAfter<F> {
+    future: Pin<Box<F>>,
+    polls: u32,
+    stop: CancellationToken,
+}
+
+impl<F: Future> StopAfter<F> {
+    pub fn new(future: F, polls: u32, stop: CancellationToken) -> Self {
+        Self { future: Box::pin(future), polls, stop }
+    }
+}
+
+impl<F: Future> Future for StopAfter<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.polls = self.polls.saturating_sub(1);
+        if self.polls == 0 {
+            self.stop.cancel();
+        }
+        self.future.as_mut().poll(context)
+    }
+}
+
 impl Replica {
     pub fn new(line: Arc<Line>, provider: ProviderName) -> Self {
         Self { line, provider, hand: Hand::Nothing }

@@ -93,6 +93,30 @@ async fn an_open_breaker_lets_one_replica_try_with_one_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn payments_whose_answers_cannot_be_read_do_not_keep_a_breaker_open() {
+    let mut own = patient();
+    own.asking.tries = 1;
+    own.breaker.failures = 1;
+    let stage = Stage::with("poisoned-probe", ProviderKind::Generic, own.clone()).await;
+    for number in 0..3 {
+        stage.place(&format!("poison{number}"), Script::paid().fault(Call::Query, u32::MAX, Fault::Malformed)).await;
+    }
+    for number in 0..5 {
+        stage.place(&format!("o{number}"), Script::paid()).await;
+    }
+    stage.simulator.set_outage(Outage::Unavailable);
+    stage.run_after(11 * MINUTE).await;
+    assert_eq!(stage.sql.text("SELECT breaker FROM provider_state").await, "open");
+    stage.simulator.set_outage(Outage::None);
+    // The poison is what is due first.
+    stage.sql.run("UPDATE payment SET next_check_at = payment_now() + CASE WHEN payment_id LIKE 'p-poison%' THEN interval '0' ELSE interval '1 second' END").await;
+    stage.sql.time_passes(own.breaker.open_ms + SECOND).await;
+    let report = stage.run().await;
+    assert_eq!((report.successes(), report.failures()), (5, 3), "{report:?}");
+    assert_eq!(stage.sql.text("SELECT breaker FROM provider_state").await, "closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_breaker_that_nothing_could_try_is_tried_by_the_next_payment_that_is_due() {
     let mut own = patient();
     own.asking.tries = 1;

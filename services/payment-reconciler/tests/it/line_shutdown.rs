@@ -80,13 +80,31 @@ async fn a_call_that_hangs_does_not_hold_up_the_end_and_is_asked_about_by_whoeve
     let mut first = Process::start(&stage, &own);
     testkit::eventually(PATIENCE, "the refund is under way", || async { calls(&stage, "a").refund == 1 }).await;
     assert_eq!(first.service.terminate(GRACE).unwrap(), Some(0));
-    assert!(first.log().contains("phase of the end cut off"));
+    first.logs(&["phase of the end cut off", "runs"]).await;
     assert_eq!(stage.of_payment("p-a", "r.state").await, "SENDING", "whether it was made is not known here");
     // Nobody gave the claim back: it ends by itself.
     stage.sql.time_passes(2 * 120_000).await;
     let second = Process::start(&stage, &AS_IN_USE);
     becomes_quiet(&stage.sql).await;
     assert_eq!((stage.states("a").await.as_str(), calls(&stage, "a").refund), ("FAILED REFUNDED", 1));
+    stage.money().holds().await;
+    drop(second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_ends_while_it_tries_a_gateway_again_leaves_that_to_the_next_one() {
+    let stage = Stage::new("sigterm-probe", ProviderKind::Generic).await;
+    stage.place("a", Script::paid().taking_ms(45_000)).await;
+    let tried = "INSERT INTO provider_state (provider, breaker, breaker_until, failing_since) VALUES ('sim', 'open', payment_now(), payment_now())";
+    stage.sql.run(tried).await;
+    let mut first = Process::start(&stage, &AS_IN_USE);
+    testkit::eventually(PATIENCE, "it is tried", || async { calls(&stage, "a").query == 1 }).await;
+    assert_eq!(stage.sql.text("SELECT breaker FROM provider_state").await, "half_open");
+    assert_eq!(first.service.terminate(GRACE).unwrap(), Some(0));
+    stage.simulator.set_script("ref_p_a", Script::paid()).unwrap();
+    let second = Process::start(&stage, &AS_IN_USE);
+    becomes_quiet(&stage.sql).await;
+    assert_eq!(stage.sql.text("SELECT breaker FROM provider_state").await, "closed");
     stage.money().holds().await;
     drop(second);
 }

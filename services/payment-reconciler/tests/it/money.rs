@@ -86,7 +86,8 @@ struct Line {
     sold: i64,
     sales: i64,
     returned: i64,
-    is_cancelled_by_operator: bool,
+    /// Of one that an operator cancelled: whether the pieces were to come back.
+    restock: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -115,8 +116,7 @@ const PAYMENTS: &str = "SELECT p.payment_id, p.order_id, p.reference, p.state, o
 const LINES: &str = "SELECT l.order_id, l.product_id, o.state AS order_state, l.quantity, \
     coalesce(-sum(m.change) FILTER (WHERE m.kind = 'sold'), 0) AS sold, count(*) FILTER (WHERE m.kind = 'sold') AS sales, \
     coalesce(sum(m.change) FILTER (WHERE m.kind = 'returned'), 0) AS returned, \
-    EXISTS (SELECT FROM payment p JOIN refund r USING (payment_id) WHERE p.order_id = l.order_id AND r.reason = 'OPERATOR' \
-        AND r.state = 'CONFIRMED') AS is_cancelled_by_operator \
+    (SELECT r.restock FROM payment p JOIN refund r USING (payment_id) WHERE p.order_id = l.order_id AND r.reason = 'OPERATOR') AS restock \
     FROM order_line l JOIN customer_order o USING (order_id) LEFT JOIN stock_movement m USING (order_id, product_id) \
     GROUP BY l.order_id, l.product_id, o.state, l.quantity";
 
@@ -304,9 +304,10 @@ impl Findings {
         let Line { order_id, product_id, order_state, quantity, sold, sales, returned, .. } = line;
         let may = match order_state.as_str() {
             "COMPLETED" => *sold == *quantity && *sales == 1 && *returned == 0,
-            // One that was completed before an operator cancelled it keeps its sale, and may have given the pieces back.
-            "CANCELLED" if line.is_cancelled_by_operator => {
-                *sold == *quantity && *sales == 1 && (*returned == 0 || *returned == *quantity)
+            // One that was completed before an operator cancelled it keeps its sale, and gives the pieces back if that was asked for.
+            "CANCELLED" if line.restock.is_some() => {
+                let back = if line.restock == Some(true) { *quantity } else { 0 };
+                *sold == *quantity && *sales == 1 && *returned == back
             }
             _ => *sales == 0 && *returned == 0,
         };

@@ -136,7 +136,12 @@ async fn a_broker_that_is_away_is_waited_for_and_nothing_is_lost() {
     let topic = world.kafka.topics.payment_outcome.clone();
     let mut relay = Relay::new(db(&world).await, Uuid::from_u128(1), producer, topic, OutboxSettings::default());
     put(&sql, 1, &failed("a", "r1")).await;
-    assert_eq!(relay.run_once().await.unwrap(), Some(Told { found: 1, told: 1 }));
+    // The producer's patience is short for the sake of what follows; a busy broker may need more than one round.
+    let mut told_first = false;
+    for _ in 0..40 {
+        told_first = told_first || relay.run_once().await.unwrap() == Some(Told { found: 1, told: 1 });
+    }
+    assert!(told_first);
     kafka.process().pause();
     for number in 2..=5_u128 {
         put(&sql, number, &failed("a", &format!("r{number}"))).await;

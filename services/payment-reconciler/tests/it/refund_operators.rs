@@ -1,11 +1,11 @@
 //! Refunds that need a person: too many at once, and those of virtual accounts.
 
 use payment_providers::ProviderKind;
-use pg_simulator::{Answer, Script};
+use pg_simulator::{Answer, RefundScript, Script};
 use serde_json::json;
 
 use crate::{
-    http::{Stage as Operators, stage_on},
+    http::{Stage as Operators, stage_on, stage_over},
     refund_stage::{AMOUNT, HOUR, KINDS, MINUTE, SECOND, Stage, reference},
 };
 
@@ -150,6 +150,36 @@ async fn what_comes_and_goes_at_the_gateway_is_not_given_back_again() {
             assert_eq!(stage.states(id).await, "FAILED REFUNDED", "{kind:?} {id}");
             assert_eq!(stage.refund_calls(&format!("p-{id}")), 0, "{kind:?} {id}");
         }
+        stage.money().holds().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completed_order_is_cancelled_when_its_own_payment_is_back_and_not_when_another_one_is() {
+    for kind in KINDS {
+        let stage = Stage::new("own", kind).await;
+        let slow = |asks| Script::paid().refund(RefundScript::Pending(asks));
+        stage.place_of("a", "book", vec![slow(12), slow(12)]).await;
+        stage.run_after(11 * MINUTE).await;
+        // The other one is on its way back already; it will arrive first.
+        stage.run_for(HOUR, 10 * MINUTE).await;
+        let operators = stage_over(&stage.world, &stage.line, 1_000).await;
+        let wish = json!({"reason": "the payer called", "action": "cancel", "restock": true});
+        let cancelled = operators.post("/v1/admin/orders/a/resolve", wish).await;
+        assert_eq!(cancelled.status, 200, "{kind:?}: {}", cancelled.text);
+        let states = "SELECT string_agg(state, ' ' ORDER BY state) FROM payment";
+        assert_eq!(stage.sql.text(states).await, "REFUNDING REFUNDING", "{kind:?}");
+        let mut seen = Vec::new();
+        for _ in 0..80 {
+            stage.run_after(10 * MINUTE).await;
+            let order = stage.sql.text("SELECT state FROM customer_order").await;
+            seen.push(format!("{order} {}", stage.sql.text(states).await));
+        }
+        seen.dedup();
+        let expected = ["COMPLETED REFUNDING REFUNDING", "COMPLETED REFUNDED REFUNDING", "CANCELLED REFUNDED REFUNDED"];
+        assert_eq!(seen, expected, "{kind:?}");
+        assert_eq!(stage.sql.text("SELECT reason FROM customer_order").await, "OPERATOR", "{kind:?}");
+        assert_eq!(stage.sql.number("SELECT stock FROM product WHERE product_id = 'book'").await, 100, "{kind:?}");
         stage.money().holds().await;
     }
 }

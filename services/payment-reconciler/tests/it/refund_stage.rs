@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use contracts::order::OrderPlaced;
 use domain::payment::{Currency, PaymentId, RefundId};
-use payment_providers::{ProviderKind, ProviderSettings, Providers};
+use payment_providers::{ProviderKind, ProviderSettings, Providers, port::PaymentProvider};
 use payment_reconciler::{
     Line,
     config::LineSettings,
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    line_world::CALLBACK_SECRET,
     money::MoneyCheck,
     orders::{Sql, attempt, order, settings},
 };
@@ -48,15 +49,21 @@ pub fn patient() -> LineSettings {
     own
 }
 
-/// A line of its own over a simulator's dialect, as one replica has it.
-pub fn line(world: &World, simulator: &Simulator, kind: ProviderKind, name: &str, holder: u128, own: LineSettings) -> Arc<Line> {
+/// A simulator in one of its dialects, as an account of this name; its callbacks are signed with the tests' secret.
+pub fn gateway(simulator: &Simulator, kind: ProviderKind, name: &str) -> Arc<dyn PaymentProvider> {
     let url = match kind {
         ProviderKind::Generic => simulator.generic_url(),
         ProviderKind::Toss => simulator.toss_url(),
         ProviderKind::Stripe => simulator.stripe_url(),
     };
-    let provider = Providers::one(name, &ProviderSettings::new(kind, url, Options::API_KEY)).unwrap();
-    Line::new(&settings(world), vec![provider], Uuid::from_u128(holder), own).unwrap()
+    let mut settings = ProviderSettings::new(kind, url, Options::API_KEY);
+    settings.callback_secret = CALLBACK_SECRET.into();
+    Providers::one(name, &settings).unwrap()
+}
+
+/// A line of its own over a simulator's dialect, as one replica has it.
+pub fn line(world: &World, simulator: &Simulator, kind: ProviderKind, name: &str, holder: u128, own: LineSettings) -> Arc<Line> {
+    Line::new(&settings(world), vec![gateway(simulator, kind, name)], Uuid::from_u128(holder), own).unwrap()
 }
 
 /// What a payment is known by at the gateway: letters, digits and `_`, at least six, as all three of them take it.

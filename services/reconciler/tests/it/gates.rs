@@ -111,9 +111,11 @@ async fn one_coupons_failure_does_not_keep_the_others_shut() {
     // Somebody used the gate's key of the second one for something else.
     stage.redis_set(&redis_io::keys::gate(&codes[1]), "not a gate").await;
     let mut task = stage.replica().await.gate_task();
-    let report = task.run_once(&stage.walk()).await.unwrap();
+    let mut report = task.run_once(&stage.walk()).await.unwrap();
     assert_eq!(report.failures.iter().map(|(code, _)| code).collect::<Vec<_>>(), [&codes[1]]);
     assert!(report.failures[0].1.contains("WRONGTYPE"), "{:?}", report.failures);
+    // Loads go on beside each other and end in any order.
+    report.opened.sort();
     assert_eq!(report.opened, [(codes[0].clone(), 0), (codes[2].clone(), 0)]);
 }
 
