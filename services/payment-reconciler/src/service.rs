@@ -42,7 +42,9 @@ pub async fn run(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> an
     let ops = Ops { health: health.clone(), metrics };
     let http = tokio::spawn(http::serve(&settings.http, ops, Arc::new(app), stop_http.clone())?);
 
-    // A run takes as long as its backlog does, so that this task has no heartbeat.
+    // A run takes as long as its backlog does: its life is shown by its progress.
+    let beat = health.heartbeat("runs", settings.line.silent_max());
+    line.on_progress(move || beat.beat());
     let runs = tokio::spawn(line.repeat(stop_line.clone()));
 
     shutdown.begun().await;

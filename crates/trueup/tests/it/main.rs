@@ -7,6 +7,7 @@ mod coupons;
 mod drill;
 mod gate;
 mod payments;
+mod payments_audit;
 mod payments_judge;
 mod planted;
 mod pure;

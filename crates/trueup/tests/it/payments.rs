@@ -13,15 +13,23 @@ use testkit::{ENVELOPE, World, eventually};
 
 use crate::support::{environment, execute, json, metrics, number, trueup};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const TOKEN: &str = "annas-token-that-only-tests-know";
 
-/// The whole service in this process; the environment of an operator who may call it.
-async fn service(world: &World) -> (Shutdown, tokio::task::JoinHandle<anyhow::Result<()>>, BTreeMap<String, String>) {
+/// The whole service in this process, and the environment of an operator who may call it.
+pub type Service = (Shutdown, tokio::task::JoinHandle<anyhow::Result<()>>, BTreeMap<String, String>);
+
+/// With a gateway that nobody answers for.
+async fn service(world: &World) -> Service {
+    let nowhere = format!("http://127.0.0.1:{}", stack::ports::free().unwrap());
+    let own = [("SIM__KIND", "generic".to_owned()), ("SIM__BASE_URL", nowhere), ("SIM__API_KEY", "a-key".to_owned())];
+    service_with(world, own.map(|(name, value)| (format!("PROVIDERS__{name}"), value))).await
+}
+
+pub async fn service_with(world: &World, own: impl IntoIterator<Item = (String, String)>) -> Service {
     service_kit::install_crypto_provider();
     let port = stack::ports::free().unwrap();
     let mut variables = world.environment(payment_reconciler::PREFIX);
-    let nowhere = format!("http://127.0.0.1:{}", stack::ports::free().unwrap());
     // What the line of payments does not know of.
     variables.retain(|name, _| !name.contains("REDIS") && !name.contains("LOG_SIGNING"));
     for (name, value) in [
@@ -29,12 +37,10 @@ async fn service(world: &World) -> (Shutdown, tokio::task::JoinHandle<anyhow::Re
         ("ADMIN__TOKENS", format!("anna:{TOKEN}")),
         ("ADMIN__STALE_S", "0".to_owned()),
         ("INTAKE__CONSUMER__GROUP_ID", world.name.clone()),
-        ("PROVIDERS__SIM__KIND", "generic".to_owned()),
-        ("PROVIDERS__SIM__BASE_URL", nowhere),
-        ("PROVIDERS__SIM__API_KEY", "a-key".to_owned()),
     ] {
         variables.insert(format!("{}__{name}", payment_reconciler::PREFIX), value);
     }
+    variables.extend(own.into_iter().map(|(name, value)| (format!("{}__{name}", payment_reconciler::PREFIX), value)));
     let settings = service_kit::settings::read(payment_reconciler::PREFIX, None, variables.into_iter().collect()).unwrap();
     let shutdown = Shutdown::default();
     let running = tokio::spawn(payment_reconciler::run(settings, metrics(), shutdown.clone()));

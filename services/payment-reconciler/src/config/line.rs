@@ -1,6 +1,6 @@
 //! Settings of the line: the run, the asking, the breaker, the refunds, and the policies that verdicts go by.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use domain::payment::{Policy, ProviderName};
 use serde::{Deserialize, Serialize};
@@ -36,11 +36,19 @@ pub struct RunSettings {
     pub stale_after_ms: i64,
     /// How long a claim lasts without being renewed. Above all tries of an ask, and above a refund's call.
     pub lease_ms: i64,
+    /// How long reports of runs are kept.
+    pub reports_kept_hours: i64,
 }
 
 impl Default for RunSettings {
     fn default() -> Self {
-        Self { interval_ms: 60_000, due_interval_ms: 1_000, stale_after_ms: 600_000, lease_ms: 120_000 }
+        Self {
+            interval_ms: 60_000,
+            due_interval_ms: 1_000,
+            stale_after_ms: 600_000,
+            lease_ms: 120_000,
+            reports_kept_hours: 2_160,
+        }
     }
 }
 
@@ -115,14 +123,22 @@ impl Default for RefundSettings {
 }
 
 impl LineSettings {
+    /// How long runs may make no progress before they count as standing still: the pause between two, and what one payment may take twice over.
+    #[must_use]
+    pub fn silent_max(&self) -> Duration {
+        let lease = Duration::from_millis(u64::try_from(self.run.lease_ms).unwrap_or(0));
+        Duration::from_millis(self.run.interval_ms).saturating_add(lease.saturating_mul(2))
+    }
+
     /// What is wrong with these settings.
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
         let (run, asking, breaker, refunds) = (&self.run, &self.asking, &self.breaker, &self.refunds);
         let wide = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let least: [(&str, i64, i64); 14] = [
+        let least: [(&str, i64, i64); 15] = [
             ("line.run.interval_ms", wide(run.interval_ms), 10),
             ("line.run.due_interval_ms", wide(run.due_interval_ms), 10),
+            ("line.run.reports_kept_hours", run.reports_kept_hours, 1),
             ("line.run.stale_after_ms", run.stale_after_ms, 0),
             ("line.asking.concurrency_max", i64::from(asking.concurrency_max), 1),
             ("line.asking.rate_per_second", i64::from(asking.rate_per_second), 1),

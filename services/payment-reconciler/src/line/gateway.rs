@@ -15,6 +15,12 @@ use tokio::sync::Notify;
 
 use crate::config::AskSettings;
 
+/// Asks at the same time to begin a backlog with.
+const GROUP: f64 = 10.0;
+/// The same for a long one.
+const GROUP_LONG: f64 = 20.0;
+/// Stale orders that make a backlog long.
+const BACKLOG_LONG: i64 = 50;
 /// What is left of the limit after a congestion.
 const DECREASE: f64 = 0.7;
 
@@ -50,6 +56,7 @@ struct Adaptive {
     hard: f64,
     slow: Duration,
     decreased_at: Option<Instant>,
+    has_learnt: bool,
 }
 
 impl Gateway {
@@ -65,6 +72,7 @@ impl Gateway {
             hard,
             slow: Duration::from_millis(settings.slow_ms),
             decreased_at: None,
+            has_learnt: false,
         };
         Self {
             provider,
@@ -105,6 +113,11 @@ impl Gateway {
         self.limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Begins with as many asks at the same time as a backlog of stale orders wants, as long as nothing is known of the gateway.
+    pub(super) fn seed(&self, backlog: i64) {
+        self.limit().seed(backlog);
+    }
+
     /// Learns from an ask: how long it took, and whether it was answered.
     pub fn observe(&self, took: Duration, answered: bool) {
         self.limit().observe(took, answered, Instant::now());
@@ -123,7 +136,16 @@ impl Adaptive {
         (1_u32..).take_while(|slots| f64::from(*slots) <= limit).count().max(1)
     }
 
+    /// Fewer than fifty stale orders are begun with ten at a time, which is all of them if there are fewer than ten, and more with twenty; from
+    /// there on it is the gateway's answers that count.
+    fn seed(&mut self, backlog: i64) {
+        if !self.has_learnt {
+            self.limit = if backlog < BACKLOG_LONG { GROUP } else { GROUP_LONG }.min(self.hard);
+        }
+    }
+
     fn observe(&mut self, took: Duration, answered: bool, now: Instant) {
+        self.has_learnt = true;
         if answered && took <= self.slow {
             self.limit = (self.limit + 1.0 / self.limit).min(self.hard);
             return;
@@ -141,7 +163,15 @@ mod tests {
     use super::*;
 
     fn adaptive(enabled: bool) -> Adaptive {
-        Adaptive { enabled, busy: 0, limit: 10.0, hard: 10.0, slow: Duration::from_millis(100), decreased_at: None }
+        Adaptive {
+            enabled,
+            busy: 0,
+            limit: 10.0,
+            hard: 10.0,
+            slow: Duration::from_millis(100),
+            decreased_at: None,
+            has_learnt: false,
+        }
     }
 
     #[test]
@@ -160,6 +190,25 @@ mod tests {
             limit.observe(quick, true, begun);
         }
         assert_eq!(limit.slots(), 10, "never above the hard limit");
+    }
+
+    #[test]
+    fn a_backlog_seeds_it_and_its_answers_take_over() {
+        let mut limit = Adaptive { hard: 30.0, limit: 30.0, ..adaptive(true) };
+        for (backlog, slots) in [(0, 10), (9, 10), (49, 10), (50, 20), (100_000, 20)] {
+            limit.seed(backlog);
+            assert_eq!(limit.slots(), slots, "{backlog}");
+        }
+        let quick = Duration::from_millis(1);
+        for _ in 0..300 {
+            limit.observe(quick, true, Instant::now());
+        }
+        assert_eq!(limit.slots(), 30);
+        limit.seed(9);
+        assert_eq!(limit.slots(), 30, "only once");
+        let mut small = Adaptive { hard: 4.0, limit: 4.0, ..adaptive(true) };
+        small.seed(100);
+        assert_eq!(small.slots(), 4, "under the hard limit");
     }
 
     #[test]

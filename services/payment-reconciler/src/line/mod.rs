@@ -11,13 +11,17 @@ pub mod job;
 pub mod operator;
 pub mod outcome;
 mod refunds;
+mod report;
 mod rows;
 pub mod run;
 mod schedule;
 pub mod settle;
 mod write;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use domain::payment::{Policy, ProviderName};
 use payment_providers::port::PaymentProvider;
@@ -46,6 +50,7 @@ pub struct Line {
     otherwise: Policy,
     holder: Uuid,
     settings: LineSettings,
+    beat: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Line {
@@ -66,7 +71,31 @@ impl Line {
             (name, Arc::new(Gateway::new(provider, &settings.asking)))
         };
         let gateways = providers.into_iter().map(named).collect();
-        Ok(Arc::new(Self { pool, gateways, policies, otherwise: settings.policy.clone(), holder, settings }))
+        Ok(Arc::new(Self {
+            pool,
+            gateways,
+            policies,
+            otherwise: settings.policy.clone(),
+            holder,
+            settings,
+            beat: OnceLock::new(),
+        }))
+    }
+
+    /// Calls `beat` whenever the runs make progress: something is claimed, some payment's turn is over, or there is nothing to do. Once.
+    pub fn on_progress(&self, beat: impl Fn() + Send + Sync + 'static) {
+        if self.beat.set(Box::new(beat)).is_err() {
+            tracing::error!("somebody else listens to the line's progress already");
+        }
+    }
+
+    /// The runs made progress. Looks between them do not count: they would hide a run that stands still.
+    fn progressed(&self, scope: run::Scope) {
+        if scope == run::Scope::Run
+            && let Some(beat) = self.beat.get()
+        {
+            beat();
+        }
     }
 
     /// What verdicts about this gateway's payments go by.

@@ -11,8 +11,9 @@ use domain::payment::ProviderName;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Line, claim::Claimed, gateway::Slot, outcome::Outcome, settle::is_order_failure};
-use crate::{error::LineError, pg};
+pub use super::report::Report;
+use super::{Line, claim::Claimed, gateway::Slot, outcome::Outcome};
+use crate::error::LineError;
 
 /// How often a run that waits for a slot looks whether there is one, if nobody tells it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -26,62 +27,8 @@ pub enum Scope {
     Due,
 }
 
-/// What a run did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Stale orders at its start, of all replicas.
-    pub found: i64,
-    /// How often each outcome came out, in this replica.
-    pub outcomes: HashMap<Outcome, i64>,
-    /// From its start to its end.
-    pub duration: Duration,
-    /// It was broken off by the end of the process.
-    pub interrupted: bool,
-}
-
-impl Report {
-    /// How many payments came out so.
-    pub fn count(&self, which: impl Fn(Outcome) -> bool) -> i64 {
-        self.outcomes.iter().filter(|(outcome, _)| which(**outcome)).map(|(_, count)| count).sum()
-    }
-
-    /// Payments that were looked after without a failure.
-    #[must_use]
-    pub fn successes(&self) -> i64 {
-        self.count(|outcome| !is_failure(outcome) && outcome != Outcome::GivenBack)
-    }
-
-    /// Payments that failed: no answer, no settle, or an order that could not have its products.
-    #[must_use]
-    pub fn failures(&self) -> i64 {
-        self.count(is_failure)
-    }
-
-    /// All payments that were claimed.
-    #[must_use]
-    pub fn asked(&self) -> i64 {
-        self.count(|_| true)
-    }
-
-    fn add(&mut self, outcome: Outcome) {
-        let count = self.outcomes.entry(outcome).or_default();
-        *count = count.saturating_add(1);
-    }
-}
-
-const fn is_failure(outcome: Outcome) -> bool {
-    match outcome {
-        Outcome::Error => true,
-        Outcome::Refunding(reason) => is_order_failure(reason),
-        _ => false,
-    }
-}
-
 /// How often each outcome came out, if nothing kept the work from being claimed.
 pub(super) type Drained = Result<HashMap<Outcome, i64>, LineError>;
-
-const REPORT: &str = "INSERT INTO payment_run (holder, started_at, finished_at, found, asked, settled, failed, waiting, refunded, attention, \
-    errors, duration_ms, interrupted) VALUES ($1, $2, payment_now(), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
 impl Line {
     /// One run: what was due when it began. Whoever else works meanwhile, in this replica or another one, shares its work by claims.
@@ -95,6 +42,7 @@ impl Line {
         if scope == Scope::Run {
             report.found = self.stale_orders(began_at).await?;
             tracing::info!("Found {} stale orders to reconcile", report.found);
+            self.gateways.values().for_each(|gateway| gateway.seed(report.found));
         }
         let mut providers = JoinSet::new();
         for name in self.gateways.keys() {
@@ -104,24 +52,13 @@ impl Line {
         let mut failed = None;
         while let Some(drained) = providers.join_next().await {
             match drained.unwrap_or(Err(LineError::TaskLost)) {
-                Ok(outcomes) => outcomes.into_iter().for_each(|(outcome, count)| {
-                    let sum = report.outcomes.entry(outcome).or_default();
-                    *sum = sum.saturating_add(count);
-                }),
+                Ok(outcomes) => outcomes.into_iter().for_each(|(outcome, count)| report.add(outcome, count)),
                 Err(error) => failed = Some(error),
             }
         }
         report.duration = began.elapsed();
         report.interrupted = stop.is_cancelled();
         if scope == Scope::Run {
-            tracing::info!(
-                asked = report.asked(),
-                seconds = report.duration.as_secs_f64(),
-                interrupted = report.interrupted,
-                "Reconciliation: success={}, failure={}",
-                report.successes(),
-                report.failures()
-            );
             self.write_report(&report, began_at).await?;
         }
         failed.map_or(Ok(report), Err)
@@ -152,6 +89,7 @@ impl Line {
             if !slots.is_empty() {
                 match self.next_claims(name, scope, slots.len(), began_at, jobs.is_empty()).await {
                     Ok((claims, probe)) => {
+                        self.progressed(scope);
                         is_more = !claims.is_empty();
                         is_probe = probe;
                         claims.into_iter().zip(slots).for_each(|(claimed, slot)| self.spawn(&mut jobs, claimed, slot, stop));
@@ -170,8 +108,11 @@ impl Line {
             }
             tokio::select! {
                 // A job that panicked keeps its lease; it is due again when that ends.
-                Some(ended) = jobs.join_next() => report.add(ended.unwrap_or(Outcome::Error)),
-                () = gateway.freed(), if may_claim => {}
+                Some(ended) = jobs.join_next() => {
+                    self.progressed(scope);
+                    report.add(ended.unwrap_or(Outcome::Error), 1);
+                }
+                () = gateway.freed(), if may_claim => self.progressed(scope),
                 () = tokio::time::sleep(LOOK_AGAIN), if is_more => {}
             }
         }
@@ -206,35 +147,5 @@ impl Line {
             drop(slot);
             outcome
         });
-    }
-
-    async fn write_report(&self, report: &Report, began_at: DateTime<Utc>) -> Result<(), LineError> {
-        let is = |wanted: Outcome| report.count(|outcome| outcome == wanted);
-        let refunded =
-            report.count(|outcome| matches!(outcome, Outcome::Refunding(_) | Outcome::RefundDriven | Outcome::Refunded));
-        let duration_ms = i64::try_from(report.duration.as_millis()).unwrap_or(i64::MAX);
-        metrics::counter!("trueup_payment_runs_total").increment(1);
-        metrics::histogram!("trueup_payment_run_seconds").record(report.duration.as_secs_f64());
-        let session = pg::session(&self.pool).await?;
-        session
-            .run(
-                REPORT,
-                &[
-                    &self.holder,
-                    &began_at,
-                    &report.found,
-                    &report.asked(),
-                    &is(Outcome::Settled),
-                    &is(Outcome::Failed),
-                    &is(Outcome::Waiting),
-                    &refunded,
-                    &is(Outcome::Attention),
-                    &report.failures(),
-                    &duration_ms,
-                    &report.interrupted,
-                ],
-            )
-            .await?;
-        Ok(())
     }
 }

@@ -26,6 +26,7 @@ impl Line {
     async fn repeat_runs(self: &Arc<Self>, stop: &CancellationToken) {
         let interval = Duration::from_millis(self.settings.run.interval_ms);
         while !stop.is_cancelled() {
+            self.progressed(Scope::Run);
             if let Err(error) = self.run_once(Scope::Run, stop).await {
                 tracing::error!(%error, "Reconciliation: the run failed; the next one comes at its time");
             }

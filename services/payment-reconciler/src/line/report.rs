@@ -1,0 +1,164 @@
+//! What a run came to: one row in PostgreSQL, numbers for metrics, and a line in the log.
+
+use std::{collections::HashMap, time::Duration};
+
+use chrono::{DateTime, Utc};
+
+use super::{Line, outcome::Outcome, settle::is_order_failure};
+use crate::{error::LineError, pg};
+
+/// Old reports that a run deletes, at most.
+const DELETED_MAX: i64 = 1_000;
+
+/// What a run did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Stale orders at its start, of all replicas.
+    pub found: i64,
+    /// How often each outcome came out, in this replica.
+    pub outcomes: HashMap<Outcome, i64>,
+    /// From its start to its end.
+    pub duration: Duration,
+    /// It was broken off by the end of the process.
+    pub interrupted: bool,
+}
+
+impl Report {
+    /// How many payments came out so.
+    pub fn count(&self, which: impl Fn(Outcome) -> bool) -> i64 {
+        self.outcomes.iter().filter(|(outcome, _)| which(**outcome)).map(|(_, count)| count).sum()
+    }
+
+    /// Payments that were looked after without a failure.
+    #[must_use]
+    pub fn successes(&self) -> i64 {
+        self.count(|outcome| !is_failure(outcome) && outcome != Outcome::GivenBack)
+    }
+
+    /// Payments that failed: no answer, no settle, or an order that could not have its products.
+    #[must_use]
+    pub fn failures(&self) -> i64 {
+        self.count(is_failure)
+    }
+
+    /// All payments that were claimed.
+    #[must_use]
+    pub fn asked(&self) -> i64 {
+        self.count(|_| true)
+    }
+
+    /// The numbers of the row, by their columns' names.
+    fn counts(&self) -> [(&'static str, i64); 8] {
+        let is = |wanted: Outcome| self.count(|outcome| outcome == wanted);
+        let refunded = self.count(|outcome| matches!(outcome, Outcome::Refunding(_) | Outcome::RefundDriven | Outcome::Refunded));
+        [
+            ("found", self.found),
+            ("asked", self.asked()),
+            ("settled", is(Outcome::Settled)),
+            ("failed", is(Outcome::Failed)),
+            ("waiting", is(Outcome::Waiting)),
+            ("refunded", refunded),
+            ("attention", is(Outcome::Attention)),
+            ("errors", self.failures()),
+        ]
+    }
+
+    pub(super) fn add(&mut self, outcome: Outcome, more: i64) {
+        let count = self.outcomes.entry(outcome).or_default();
+        *count = count.saturating_add(more);
+    }
+}
+
+const fn is_failure(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Error => true,
+        Outcome::Refunding(reason) => is_order_failure(reason),
+        _ => false,
+    }
+}
+
+const REPORT: &str = "INSERT INTO payment_run (holder, started_at, finished_at, found, asked, settled, failed, waiting, refunded, attention, \
+    errors, duration_ms, interrupted) VALUES ($1, $2, payment_now(), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+
+const DELETE: &str = "DELETE FROM payment_run WHERE run_id IN (SELECT run_id FROM payment_run \
+    WHERE finished_at < payment_now() - $1::bigint * interval '1 hour' ORDER BY finished_at LIMIT $2)";
+
+impl Line {
+    /// Tells what a run came to, and forgets reports that are too old.
+    ///
+    /// # Errors
+    /// PostgreSQL; log and metrics have it all the same.
+    pub(super) async fn write_report(&self, report: &Report, began_at: DateTime<Utc>) -> Result<(), LineError> {
+        let counts = report.counts();
+        let [found, asked, settled, failed, waiting, refunded, attention, errors] = counts.map(|(_, count)| count);
+        tracing::info!(
+            found,
+            asked,
+            settled,
+            failed,
+            waiting,
+            refunded,
+            attention,
+            errors,
+            seconds = report.duration.as_secs_f64(),
+            interrupted = report.interrupted,
+            "Reconciliation: success={}, failure={}",
+            report.successes(),
+            report.failures()
+        );
+        metrics::counter!("trueup_payment_runs_total").increment(1);
+        metrics::histogram!("trueup_payment_run_seconds").record(report.duration.as_secs_f64());
+        for (name, count) in counts {
+            metrics::gauge!("trueup_payment_last_run", "count" => name).set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        }
+        let duration_ms = i64::try_from(report.duration.as_millis()).unwrap_or(i64::MAX);
+        let session = pg::session(&self.pool).await?;
+        session
+            .run(
+                REPORT,
+                &[
+                    &self.holder,
+                    &began_at,
+                    &found,
+                    &asked,
+                    &settled,
+                    &failed,
+                    &waiting,
+                    &refunded,
+                    &attention,
+                    &errors,
+                    &duration_ms,
+                    &report.interrupted,
+                ],
+            )
+            .await?;
+        session.run(DELETE, &[&self.settings.run.reports_kept_hours, &DELETED_MAX]).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::payment::RefundReason;
+
+    use super::*;
+
+    #[test]
+    fn what_goes_back_for_want_of_products_is_a_failure_and_a_second_payment_is_none() {
+        let mut report = Report { found: 7, ..Report::default() };
+        for (outcome, more) in [
+            (Outcome::Settled, 3),
+            (Outcome::Failed, 1),
+            (Outcome::Refunding(RefundReason::ProductNotFound), 1),
+            (Outcome::Refunding(RefundReason::SecondPayment), 1),
+            (Outcome::Refunded, 1),
+            (Outcome::Error, 1),
+            (Outcome::GivenBack, 1),
+            (Outcome::Attention, 1),
+        ] {
+            report.add(outcome, more);
+        }
+        assert_eq!((report.successes(), report.failures(), report.asked()), (7, 2, 10));
+        assert_eq!(report.counts().map(|(_, count)| count), [7, 10, 3, 1, 0, 3, 1, 2]);
+    }
+}
