@@ -36,11 +36,14 @@ status: ## What runs
 logs: ## The end of the logs (NAME=issue-consumer-1 for one)
 	@if [ -x $(STACK_BIN) ]; then $(STACK_BIN) logs $(NAME); else echo 'nothing is built, so nothing was logged'; fi
 
-drill: up ## Send a drill to CODE
-	@$(ENV) target/release/trueup drill $(or $(CODE),$(error say which: make drill CODE=my-coupon)) --members $(or $(MEMBERS),20000)
+drill: needs-code up ## Send a drill to CODE
+	@$(ENV) target/release/trueup drill $(CODE) --members $(or $(MEMBERS),20000)
 
-audit: up ## Prove CODE: fold the log again and compare
-	@$(ENV) target/release/trueup audit $(or $(CODE),$(error say which: make audit CODE=my-coupon))
+audit: needs-code up ## Prove CODE: fold the log again and compare
+	@$(ENV) target/release/trueup audit $(CODE)
+
+needs-code:
+	@[ -n '$(CODE)' ] || { echo 'say which coupon, such as make $(firstword $(MAKECMDGOALS)) CODE=my-coupon'; exit 2; }
 
 bench: tools build ## Ratios against ceilings measured in the same run, into docs/benchmarks*.md
 	@cargo build --release -p bench

@@ -108,6 +108,14 @@ impl Default for KafkaSettings {
     }
 }
 
+impl KafkaSettings {
+    /// Sizes and times that bound something, by their names: 0 would switch the bound off.
+    #[must_use]
+    pub fn bounds(&self) -> [(&'static str, u64); 1] {
+        [("request_timeout_ms", u64::from(self.request_timeout_ms))]
+    }
+}
+
 /// Settings of a producer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -139,6 +147,20 @@ impl Default for ProducerSettings {
             record_bytes_max: 2 * 1024 * 1024,
             compression: "none".to_owned(),
         }
+    }
+}
+
+impl ProducerSettings {
+    /// Sizes and times that bound something, by their names: 0 would switch the bound off.
+    #[must_use]
+    pub fn bounds(&self) -> [(&'static str, u64); 5] {
+        [
+            ("delivery_timeout_ms", u64::from(self.delivery_timeout_ms)),
+            ("queue_records_max", u64::from(self.queue_records_max)),
+            ("queue_kilobytes_max", u64::from(self.queue_kilobytes_max)),
+            ("batch_bytes_max", u64::from(self.batch_bytes_max)),
+            ("record_bytes_max", u64::from(self.record_bytes_max)),
+        ]
     }
 }
 
@@ -177,6 +199,20 @@ impl Default for ConsumerSettings {
             queued_records_min: 1_000,
             queued_kilobytes_max: 512,
         }
+    }
+}
+
+impl ConsumerSettings {
+    /// Sizes and times that bound something, by their names: 0 would switch the bound off.
+    #[must_use]
+    pub fn bounds(&self) -> [(&'static str, u64); 5] {
+        [
+            ("session_timeout_ms", u64::from(self.session_timeout_ms)),
+            ("heartbeat_interval_ms", u64::from(self.heartbeat_interval_ms)),
+            ("fetch_bytes_max", u64::from(self.fetch_bytes_max)),
+            ("queued_records_min", u64::from(self.queued_records_min)),
+            ("queued_kilobytes_max", u64::from(self.queued_kilobytes_max)),
+        ]
     }
 }
 

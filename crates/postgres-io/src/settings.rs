@@ -56,3 +56,18 @@ impl Default for PostgresSettings {
         }
     }
 }
+
+impl PostgresSettings {
+    /// Sizes and times that bound something, by their names: 0 would switch the bound off.
+    #[must_use]
+    pub fn bounds(&self) -> [(&'static str, u64); 6] {
+        [
+            ("pool_size", u64::try_from(self.pool_size).unwrap_or(u64::MAX)),
+            ("connect_timeout_ms", self.connect_timeout_ms),
+            ("pool_wait_ms", self.pool_wait_ms),
+            ("statement_timeout_ms", self.statement_timeout_ms),
+            ("lock_timeout_ms", self.lock_timeout_ms),
+            ("idle_in_transaction_timeout_ms", self.idle_in_transaction_timeout_ms),
+        ]
+    }
+}

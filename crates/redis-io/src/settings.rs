@@ -36,3 +36,16 @@ impl Default for RedisSettings {
         }
     }
 }
+
+impl RedisSettings {
+    /// Sizes and times that bound something, by their names: 0 would switch the bound off.
+    #[must_use]
+    pub fn bounds(&self) -> [(&'static str, u64); 4] {
+        [
+            ("pool_size", u64::try_from(self.pool_size).unwrap_or(u64::MAX)),
+            ("connect_timeout_ms", self.connect_timeout_ms),
+            ("command_timeout_ms", self.command_timeout_ms),
+            ("in_flight_max", u64::try_from(self.in_flight_max).unwrap_or(u64::MAX)),
+        ]
+    }
+}

@@ -30,6 +30,12 @@ impl Fault {
     }
 }
 
+/// The faults of a section of settings whose bounds must not be switched off: the names of those that are 0.
+pub fn switched_off(section: &str, bounds: &[(&str, u64)]) -> impl Iterator<Item = Fault> {
+    let off = bounds.iter().filter(|(_, value)| *value == 0);
+    off.map(move |(name, _)| Fault::new(format!("{section}.{name}"), "is 0, which would be no bound at all", "give at least 1"))
+}
+
 /// Settings that can say what is wrong with them.
 pub trait Validate {
     /// Every fault; none if all is well.

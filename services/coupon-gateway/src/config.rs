@@ -6,7 +6,7 @@ use postgres_io::PostgresSettings;
 use redis_io::RedisSettings;
 use serde::{Deserialize, Serialize};
 use service_kit::{
-    settings::{Fault, Validate},
+    settings::{Fault, Validate, switched_off},
     telemetry::TelemetrySettings,
 };
 
@@ -244,13 +244,17 @@ impl Validate for Settings {
                 ("http.connections_max", wide(self.http.connections_max), 1),
                 ("http.body_bytes_max", wide(self.http.body_bytes_max), 64),
                 ("http.in_flight_max", wide(self.http.in_flight_max), 1),
+                ("http.client_timeout_ms", self.http.client_timeout_ms, 1),
+                ("http.keep_alive_ms", self.http.keep_alive_ms, 1),
                 ("gate.batch_max", wide(self.gate.batch_max), 1),
                 ("gate.queue_max", wide(self.gate.queue_max), 1),
                 ("coupons.refresh_ms", self.coupons.refresh_ms, 10),
                 ("coupons.held_max", wide(self.coupons.held_max), 1),
+                ("coupons.unknown_max", wide(self.coupons.unknown_max), 1),
                 ("lookup.batch_max", wide(self.lookup.batch_max), 1),
                 ("lookup.queue_max", wide(self.lookup.queue_max), 1),
                 ("lookup.page_max", wide(self.lookup.page_max), 1),
+                ("events.duration_ms_max", self.events.duration_ms_max, 1),
                 ("events.poll_ms", self.events.poll_ms, 10),
                 ("events.heartbeat_ms", self.events.heartbeat_ms, 100),
                 ("shutdown.grace_ms", self.shutdown.grace_ms, 100),
@@ -260,6 +264,10 @@ impl Validate for Settings {
             let fix = format!("give at most {REFRESH_MS_MAX}, so that a restock is noticed within a second");
             faults.push(Fault::new("coupons.refresh_ms", format!("is {}", self.coupons.refresh_ms), fix));
         }
+        faults.extend(switched_off("kafka", &self.kafka.bounds()));
+        faults.extend(switched_off("producer", &self.producer.bounds()));
+        faults.extend(switched_off("postgres", &self.postgres.bounds()));
+        faults.extend(switched_off("redis", &self.redis.bounds()));
         faults.extend(self.telemetry.faults());
         faults.extend(self.identity.faults());
         faults.extend(self.limits.faults());

@@ -9,7 +9,7 @@ use postgres_io::PostgresSettings;
 use redis_io::RedisSettings;
 use serde::{Deserialize, Serialize};
 use service_kit::{
-    settings::{Fault, Validate},
+    settings::{Fault, Validate, switched_off},
     telemetry::TelemetrySettings,
 };
 
@@ -150,6 +150,11 @@ impl Settings {
 impl Validate for Settings {
     fn faults(&self) -> Vec<Fault> {
         let mut faults = self.telemetry.faults();
+        faults.extend(switched_off("kafka", &self.kafka.bounds()));
+        faults.extend(switched_off("consumer", &self.consumer.bounds()));
+        faults.extend(switched_off("producer", &self.producer.bounds()));
+        faults.extend(switched_off("postgres", &self.postgres.bounds()));
+        faults.extend(switched_off("redis", &self.redis.bounds()));
         let mut fault = |wrong: bool, field: &str, problem: &str, fix: &str| {
             if wrong {
                 faults.push(Fault::new(field, problem, fix));

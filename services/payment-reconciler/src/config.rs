@@ -8,7 +8,7 @@ use payment_providers::ProviderSettings;
 use postgres_io::PostgresSettings;
 use serde::{Deserialize, Serialize};
 use service_kit::{
-    settings::{Fault, Validate},
+    settings::{Fault, Validate, switched_off},
     telemetry::TelemetrySettings,
 };
 
@@ -103,6 +103,10 @@ impl Validate for Settings {
         faults.extend(self.line.faults());
         faults.extend(self.intake.faults());
         faults.extend(self.outbox.faults());
+        faults.extend(switched_off("kafka", &self.kafka.bounds()));
+        faults.extend(switched_off("intake.consumer", &self.intake.consumer.bounds()));
+        faults.extend(switched_off("producer", &self.producer.bounds()));
+        faults.extend(switched_off("postgres", &self.postgres.bounds()));
         faults.extend(self.telemetry.faults());
         faults.extend(provider_faults(&self.providers));
         faults

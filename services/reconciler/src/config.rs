@@ -7,7 +7,7 @@ use redis_io::{LOAD_MEMBERS_MAX, PENDING_PAGE_MAX, RedisSettings};
 use serde::{Deserialize, Serialize};
 use service_kit::{
     operators::Operators,
-    settings::{Fault, Validate},
+    settings::{Fault, Validate, switched_off},
     telemetry::TelemetrySettings,
 };
 
@@ -235,6 +235,10 @@ impl Validate for Settings {
         if let Err(error) = contracts::LogKey::parse(self.keys.log_signing.expose()) {
             faults.push(Fault::new("keys.log_signing", "is missing or cannot be used", error.to_string()));
         }
+        faults.extend(switched_off("kafka", &self.kafka.bounds()));
+        faults.extend(switched_off("producer", &self.producer.bounds()));
+        faults.extend(switched_off("postgres", &self.postgres.bounds()));
+        faults.extend(switched_off("redis", &self.redis.bounds()));
         let least: [(&str, u64, u64); 23] = [
             ("coupons.page", u64::try_from(self.coupons.page).unwrap_or(0), 1),
             ("pending.interval_ms", self.pending.interval_ms, 10),
