@@ -146,6 +146,9 @@ impl GateTask {
         if !self.draining.contains_key(code) {
             let token = LoadToken::new(CommandId::fresh(&SystemClock).uuid());
             if !self.gate.begin_load(code, token).await? {
+                // Another replica opened it since it was looked at, and gave its lease back.
+                cold.remove(code);
+                self.store.give_back(code, Task::Gate, false).await?;
                 return Ok(true);
             }
             service_kit::failpoint!("reconciler.gate.shut");
