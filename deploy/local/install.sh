@@ -20,6 +20,7 @@ fi
 need kcat kcat
 need wrk wrk
 need npm npm
+need go golang-go
 need openssl openssl
 need gcc build-essential
 need pkg-config pkg-config
@@ -57,42 +58,57 @@ if [ "${STACK:-}" != docker ] && [ ! -e "$local_dir/kafka/libs/kafka_2.13-4.1.0.
   mv "$local_dir/kafka/libs.part" "$local_dir/kafka/libs"
 fi
 
-# --- Toxiproxy -------------------------------------------------------------------------------------------------------
-# Cuts and slows links in tests of crates/stack and in the fault drill. Debian has no package of it, and its Go is too old to build it.
-toxiproxy_version=v2.12.0
-toxiproxy="$local_dir/tools/bin/toxiproxy-server"
-if [ "$("$toxiproxy" -version 2>/dev/null | grep -o '[0-9.]*$')" != "${toxiproxy_version#v}" ]; then
-  go_minor=$(go env GOVERSION 2>/dev/null | sed -nE 's/^go1\.([0-9]+).*/\1/p' || true)
-  if [ "${go_minor:-0}" -ge 21 ]; then
-    say "Toxiproxy $toxiproxy_version (cuts and slows links in tests, by go install; about a minute)"
-    mkdir -p "$local_dir/tools/bin" "$local_dir/tools/go-part"
-    GOBIN="$local_dir/tools/go-part" go install -ldflags "-X github.com/Shopify/toxiproxy/v2.Version=${toxiproxy_version#v}" \
-      "github.com/Shopify/toxiproxy/v2/cmd/server@$toxiproxy_version"
-    mv "$local_dir/tools/go-part/server" "$toxiproxy"
-    rmdir "$local_dir/tools/go-part"
+# --- Go, for two tools of the tests ------------------------------------------------------------------------------------
+# Debian has packages of neither, and its Go is too old for both; but it can fetch a newer one, which is a module like any other and is
+# checked like one.
+go_wanted=1.24.9
+go_minor() { "$1" env GOVERSION 2>/dev/null | sed -nE 's/^go1\.([0-9]+).*/\1/p' || true; }
+modern_go() {
+  local own="$local_dir/tools/go-toolchain/bin/go" minor
+  minor=$(go_minor go)
+  if [ "${minor:-0}" -ge 22 ]; then
+    go=go
   else
-    printf '%s\n' 'warning: Toxiproxy is not installed, because Go 1.21 or newer is missing (https://go.dev/dl).' \
-      '  Everything runs without it, but the tests of links fail, and the fault drill cannot cut or slow them.' >&2
+    if [ ! -x "$own" ]; then
+      say "Go $go_wanted (builds two tools of the tests; 70 MB, as a module)" >&2
+      module="golang.org/toolchain@v0.0.1-go$go_wanted.linux-$(go env GOARCH)"
+      folder=$(cd "$local_dir" && go mod download -json "$module" | sed -nE 's/^\s*"Dir": "(.*)",?$/\1/p')
+      rm -rf "$local_dir/tools/go-part"
+      mkdir -p "$local_dir/tools"
+      cp -r "$folder" "$local_dir/tools/go-part"
+      # A module keeps no permissions.
+      chmod -R u+w "$local_dir/tools/go-part"
+      chmod -R +x "$local_dir/tools/go-part/bin" "$local_dir/tools/go-part/pkg/tool"
+      rm -rf "$local_dir/tools/go-toolchain"
+      mv "$local_dir/tools/go-part" "$local_dir/tools/go-toolchain"
+    fi
+    go=$own
   fi
+}
+
+# go_install NAME PACKAGE BUILT WHAT LDFLAGS: builds a program into tools/bin under NAME.
+go_install() {
+  say "$4"
+  modern_go
+  mkdir -p "$local_dir/tools/bin" "$local_dir/tools/go-built"
+  env -u GOROOT GOTOOLCHAIN=local GOBIN="$local_dir/tools/go-built" "$go" install -ldflags "$5" "$2"
+  mv "$local_dir/tools/go-built/$3" "$local_dir/tools/bin/$1"
+  rmdir "$local_dir/tools/go-built"
+}
+
+# Cuts and slows links in tests and in the fault drill.
+toxiproxy_version=v2.12.0
+if [ "$("$local_dir/tools/bin/toxiproxy-server" -version 2>/dev/null | grep -o '[0-9.]*$')" != "${toxiproxy_version#v}" ]; then
+  go_install toxiproxy-server "github.com/Shopify/toxiproxy/v2/cmd/server@$toxiproxy_version" server \
+    "Toxiproxy $toxiproxy_version (cuts and slows links in tests; about a minute)" \
+    "-X github.com/Shopify/toxiproxy/v2.Version=${toxiproxy_version#v}"
 fi
 
-# --- stripe-mock ----------------------------------------------------------------------------------------------------
 # Holds the Stripe adapter's calls against Stripe's own OpenAPI document. It stays out of the Docker stack: it is for tests only.
 stripe_mock_version=v0.203.0
-stripe_mock="$local_dir/tools/bin/stripe-mock"
-if ! "$stripe_mock" -version 2>/dev/null | grep -q "$stripe_mock_version"; then
-  go_minor=$(go env GOVERSION 2>/dev/null | sed -nE 's/^go1\.([0-9]+).*/\1/p' || true)
-  if [ "${go_minor:-0}" -ge 22 ]; then
-    say "stripe-mock $stripe_mock_version (checks of the Stripe adapter, by go install)"
-    mkdir -p "$local_dir/tools/bin" "$local_dir/tools/go-part"
-    GOBIN="$local_dir/tools/go-part" go install -ldflags "-X main.version=$stripe_mock_version" \
-      "github.com/stripe/stripe-mock@$stripe_mock_version"
-    mv "$local_dir/tools/go-part/stripe-mock" "$stripe_mock"
-    rmdir "$local_dir/tools/go-part"
-  else
-    printf '%s\n' 'warning: stripe-mock is not installed, because Go 1.22 or newer is missing (https://go.dev/dl).' \
-      '  Everything runs without it; the tests of the Stripe adapter against it are skipped, and say so (under CI they fail).' >&2
-  fi
+if ! "$local_dir/tools/bin/stripe-mock" -version 2>/dev/null | grep -q "$stripe_mock_version"; then
+  go_install stripe-mock "github.com/stripe/stripe-mock@$stripe_mock_version" stripe-mock \
+    "stripe-mock $stripe_mock_version (checks of the Stripe adapter)" "-X main.version=$stripe_mock_version"
 fi
 
 # --- buf ------------------------------------------------------------------------------------------------------------
