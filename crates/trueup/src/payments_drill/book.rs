@@ -3,7 +3,7 @@
 use anyhow::Result;
 use diesel::{
     QueryableByName, sql_query,
-    sql_types::{BigInt, Text},
+    sql_types::{BigInt, Bool, Text},
 };
 use diesel_async::RunQueryDsl;
 
@@ -34,6 +34,9 @@ pub struct PaymentRow {
     /// Refunds of it that are not confirmed.
     #[diesel(sql_type = BigInt)]
     pub open_refunds: i64,
+    /// Whether any callback about it came in.
+    #[diesel(sql_type = Bool)]
+    pub called_back: bool,
     /// Captures − refunds + reversals of the accountant's book, in minor units.
     #[diesel(sql_type = BigInt)]
     pub booked: i64,
@@ -106,6 +109,7 @@ pub async fn payments(connection: &mut Connection, prefix: &str) -> Result<Vec<P
     Ok(sql_query(
         "SELECT p.payment_id, p.order_id, p.reference, o.amount, p.state, o.state AS order_state,
                 (SELECT count(*) FROM refund r WHERE r.payment_id = p.payment_id AND r.state <> 'CONFIRMED') AS open_refunds,
+                EXISTS (SELECT FROM payment_callback c WHERE c.payment_id = p.payment_id) AS called_back,
                 (SELECT coalesce(sum(CASE kind WHEN 'refund' THEN -e.amount ELSE e.amount END), 0)::bigint
                  FROM money_entry e WHERE e.payment_id = p.payment_id) AS booked
          FROM payment p JOIN customer_order o USING (order_id)

@@ -50,6 +50,8 @@ pub struct Report {
     pub failed: usize,
     /// Payments that were given back.
     pub refunded: usize,
+    /// Payments of which the gateway never told us anything: only asking found out.
+    pub callbacks_lost: usize,
     /// From the first payer's payment until all was at rest, in seconds.
     pub seconds: f64,
     /// What must not be, in words.
@@ -106,6 +108,7 @@ pub async fn drill(settings: &Settings, args: &DrillPaymentsArgs, quiet: bool) -
         completed: count(&|row| row.order_state == "COMPLETED"),
         failed: count(&|row| row.order_state == "FAILED"),
         refunded: count(&|row| row.state == "REFUNDED"),
+        callbacks_lost: count(&|row| !row.called_back),
         seconds,
         stamp,
         findings: findings.iter().map(ToString::to_string).collect(),
@@ -175,8 +178,15 @@ impl Report {
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = format!(
-            "payments drill {}: {} orders, {} completed, {} failed, {} payments refunded, at rest after {:.1} s\n",
-            self.stamp, self.orders, self.completed, self.failed, self.refunded, self.seconds
+            "payments drill {}: {} orders by {}, {} callbacks never came\n  {} completed, {} failed, {} payments refunded, at rest after {:.1} s\n",
+            self.stamp,
+            self.orders,
+            plan::PROVIDERS.join(", "),
+            self.callbacks_lost,
+            self.completed,
+            self.failed,
+            self.refunded,
+            self.seconds
         );
         for finding in self.findings.iter().take(FINDINGS_SHOWN) {
             text.push_str(&format!("  {finding}\n"));

@@ -61,7 +61,7 @@ pub struct Plan {
 }
 
 /// The dialects that take turns, by the names that the settings give the accounts.
-const PROVIDERS: [&str; 3] = ["generic", "toss", "stripe"];
+pub const PROVIDERS: [&str; 3] = ["generic", "toss", "stripe"];
 
 impl Plan {
     /// So many orders, whose ids begin with `stamp`.

@@ -18,6 +18,7 @@ fn row(number: u32, state: &str, order_state: &str, booked: i64) -> PaymentRow {
         state: state.to_owned(),
         order_state: order_state.to_owned(),
         open_refunds: 0,
+        called_back: true,
         booked,
     }
 }
