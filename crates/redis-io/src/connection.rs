@@ -135,7 +135,8 @@ impl Connections {
         if let Some(held) = self.held() {
             return held;
         }
-        let made = self.make().await;
+        // Boxed, because it is rare and large: 7 kB that every request's future would carry otherwise.
+        let made = Box::pin(self.make()).await;
         let mut slot = self.slot();
         match made {
             Ok(connection) => {
