@@ -81,7 +81,7 @@ impl<'a> Backlog<'a> {
         }
         ensure!(self.count("COMPLETED").await? == i64::from(self.orders), "not all orders were completed");
         let runs = "SELECT count(*), min(extract(epoch FROM started_at))::float8 FROM payment_run
-                    WHERE extract(epoch FROM started_at) >= $1";
+                    WHERE extract(epoch FROM started_at)::float8 >= $1::float8";
         let start = loop {
             let row = self.client.query_one(runs, &[&since]).await?;
             // A run is reported when it ends.
@@ -99,17 +99,5 @@ impl<'a> Backlog<'a> {
     async fn count(&self, state: &str) -> Result<i64> {
         let sql = "SELECT count(*) FROM customer_order WHERE starts_with(order_id, $1) AND state = $2";
         Ok(self.client.query_one(sql, &[&self.prefix, &state]).await?.try_get(0)?)
-    }
-
-    /// Takes the payments that are still pending out of the line, so that they are no part of what is measured next.
-    ///
-    /// # Errors
-    /// PostgreSQL refuses.
-    pub async fn put_away(&self) -> Result<()> {
-        let sql = "UPDATE payment SET provider = 'put-away' WHERE state = 'PENDING' AND starts_with(order_id, $1)";
-        self.client.execute(sql, &[&self.prefix]).await?;
-        let sql = "UPDATE customer_order SET state = 'CANCELLED' WHERE state = 'PENDING' AND starts_with(order_id, $1)";
-        self.client.execute(sql, &[&self.prefix]).await?;
-        Ok(())
     }
 }

@@ -143,7 +143,6 @@ impl Bench<'_> {
         tokio::time::sleep(MEMORY_WORK).await;
         let memory = process::memory_high_water_kib(replica.process().pid())?;
         stop(replica)?;
-        self.backlog(orders).put_away().await?;
         Ok(memory)
     }
 }
