@@ -72,7 +72,9 @@ modern_go() {
     if [ ! -x "$own" ]; then
       say "Go $go_wanted (builds two tools of the tests; 70 MB, as a module)" >&2
       module="golang.org/toolchain@v0.0.1-go$go_wanted.linux-$(go env GOARCH)"
-      folder=$(cd "$local_dir" && go mod download -json "$module" | sed -nE 's/^\s*"Dir": "(.*)",?$/\1/p')
+      # Its errors are in what it prints, too.
+      told=$(cd "$local_dir" && go mod download -json "$module") || { printf 'error: Go could not be fetched:\n%s\n' "$told" >&2; exit 1; }
+      folder=$(sed -nE 's/^\s*"Dir": "(.*)",?$/\1/p' <<<"$told")
       rm -rf "$local_dir/tools/go-part"
       mkdir -p "$local_dir/tools"
       cp -r "$folder" "$local_dir/tools/go-part"

@@ -24,6 +24,14 @@ async fn under_load(line: &Line) -> (Arc<Mutex<Told>>, tokio::task::JoinSet<()>)
     (told, asking)
 }
 
+/// What a reconciler says when it has opened a gate.
+const OPENED: &str = "[RECONCILIATION] gate opened";
+
+/// Waits until the gate that was lost is open again: it was opened once before.
+async fn rebuilt(line: &Line) {
+    eventually(PATIENCE, "the gate is rebuilt", || async { line.log_of("reconciler").matches(OPENED).count() >= 2 }).await;
+}
+
 /// Waits for the end of the load, lets new members ask for what is left, and judges.
 async fn settle(line: &Line, told: &Arc<Mutex<Told>>, asking: tokio::task::JoinSet<()>) {
     asking.join_all().await;
@@ -47,8 +55,7 @@ async fn a_flushed_redis_is_rebuilt_under_load() {
     let mut reconciler = line.reconciler("reconciler");
     let (told, asking) = under_load(&line).await;
     line.redis::<()>(&["FLUSHALL"]).await;
-    let opened = "[RECONCILIATION] gate opened";
-    eventually(PATIENCE, "the gate is rebuilt", || async { line.log_of("reconciler").matches(opened).count() >= 2 }).await;
+    rebuilt(&line).await;
     settle(&line, &told, asking).await;
     reconciler.terminate(PATIENCE).unwrap();
     consumer.stop().await;
@@ -72,8 +79,7 @@ async fn a_redis_with_an_old_file_promises_nothing_before_it_is_rebuilt() {
     std::fs::remove_dir_all(&append_only).unwrap();
     copy(&old, &append_only);
     line.redis.restart().unwrap();
-    let opened = "[RECONCILIATION] gate opened";
-    eventually(PATIENCE, "the gate is rebuilt", || async { line.log_of("reconciler").matches(opened).count() >= 2 }).await;
+    rebuilt(&line).await;
     settle(&line, &told, asking).await;
     reconciler.terminate(PATIENCE).unwrap();
     consumer.stop().await;
@@ -110,9 +116,8 @@ async fn a_replica_frozen_in_the_middle_of_a_rebuild_is_replaced_and_wakes_to_no
     .await;
     settle(&line, &told, asking).await;
     assert_eq!(run_id(line.status().await.unwrap()), before);
-    let opened = "[RECONCILIATION] gate opened";
-    assert_eq!(line.log_of("frozen").matches(opened).count(), 1, "only the gate of before: {}", line.log_of("frozen"));
-    assert!(line.log_of("heir").contains(opened));
+    assert_eq!(line.log_of("frozen").matches(OPENED).count(), 1, "only the gate of before: {}", line.log_of("frozen"));
+    assert!(line.log_of("heir").contains(OPENED));
     heir.terminate(PATIENCE).unwrap();
     frozen.terminate(PATIENCE).unwrap();
     consumer.stop().await;
