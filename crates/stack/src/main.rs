@@ -19,6 +19,8 @@ use local::{down, environment::Environment, interrupt, ports::Ports, run, status
   trueup-stack logs issue-consumer-1 --follow
   trueup-stack down
 
+Exit status of `run`: 0 the verdict is clean, 1 it is not, 2 something did not come up, 130 interrupted before the verdict.
+
 Ports are chosen by POSTGRES_PORT, REDIS_PORT, KAFKA_PORT, KAFKA_CONTROLLER_PORT, GATEWAY_PORTS, CONSUMER_HTTP_PORTS, RECONCILER_HTTP_PORT,
 PAYMENT_RECONCILER_HTTP_PORT, PG_SIMULATOR_PORT. With STACK=docker the three servers come from deploy/compose.yaml."
 )]
@@ -59,19 +61,16 @@ enum Action {
         #[arg(long)]
         once: bool,
         /// Members that ask for each coupon.
-        #[arg(long, env = "MEMBERS", default_value_t = 20_000)]
+        #[arg(long, env = "MEMBERS", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
         members: u32,
         /// Seats of each coupon.
         #[arg(long, env = "SEATS", default_value_t = 1_000)]
         seats: u32,
         /// Orders whose payments are settled.
-        #[arg(long, env = "ORDERS", default_value_t = 300)]
+        #[arg(long, env = "ORDERS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..=100_000))]
         orders: u32,
     },
 }
-
-/// What a shell says of a process that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
 
 /// Starts everything; Ctrl-C meanwhile ends it again, so that nothing is left half started.
 fn up(ports: &Ports, environment: &Environment, services: bool) -> anyhow::Result<ExitCode> {
@@ -79,7 +78,7 @@ fn up(ports: &Ports, environment: &Environment, services: bool) -> anyhow::Resul
     let result = up::up(ports, environment, services);
     if interrupt::noticed() {
         down::down(ports)?;
-        return Ok(ExitCode::from(INTERRUPTED));
+        return Ok(ExitCode::from(interrupt::EXIT_STATUS));
     }
     result.map(|()| ExitCode::SUCCESS)
 }
@@ -91,8 +90,8 @@ fn main() -> ExitCode {
         match arguments.action {
             Action::Up { no_services } => up(&ports, &environment, !no_services),
             Action::Down => down::down(&ports).map(|()| ExitCode::SUCCESS),
-            Action::Status { json } => status::status(json),
-            Action::Logs { name, follow } => status::logs(name.as_deref(), follow).map(|()| ExitCode::SUCCESS),
+            Action::Status { json } => status::status(&ports, json),
+            Action::Logs { name, follow } => status::logs(&ports, name.as_deref(), follow).map(|()| ExitCode::SUCCESS),
             Action::Env => {
                 print!("{}", environment.shell_lines());
                 Ok(ExitCode::SUCCESS)

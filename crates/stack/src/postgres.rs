@@ -138,7 +138,11 @@ impl Postgres {
     }
 }
 
-fn psql(port: u16, database: &str, sql: &str) -> Result<String> {
+/// Runs SQL by psql on whatever listens on `port` and gives what it prints, unaligned and without headers.
+///
+/// # Errors
+/// What psql says.
+pub fn psql(port: u16, database: &str, sql: &str) -> Result<String> {
     let mut command = Command::new(paths::postgres_programs()?.join("psql"));
     command.args([
         "-h",

@@ -16,8 +16,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// A record cannot be removed.
 pub fn down(ports: &Ports) -> Result<()> {
     let _lock = lock::starting()?;
-    let (servers, services): (Vec<Record>, Vec<Record>) =
-        Record::all()?.into_iter().partition(|record| ["postgres", "redis", "kafka"].contains(&record.name.as_str()));
+    let (servers, services): (Vec<Record>, Vec<Record>) = Record::all()?.into_iter().partition(Record::is_server);
     if servers.is_empty() && services.is_empty() && !docker::wanted() {
         eprintln!("✓ nothing runs");
         return Ok(());

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
+/// The exit status of a command that was interrupted before it had done its work: what a shell says of a process that Ctrl-C ended.
+pub const EXIT_STATUS: u8 = 130;
+
 /// Set by the first Ctrl-C or TERM.
 static NOTICED: AtomicBool = AtomicBool::new(false);
 

@@ -9,6 +9,9 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use stack::{paths, process::Identity};
 
+/// The names of the servers; everything else is a service of ours. In deploy/compose.yaml they are the same.
+pub const SERVERS: [&str; 3] = ["postgres", "redis", "kafka"];
+
 /// A process of the local run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
@@ -24,6 +27,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether it is a server, not a service of ours.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        SERVERS.contains(&self.name.as_str())
+    }
+
     /// Keeps it.
     ///
     /// # Errors

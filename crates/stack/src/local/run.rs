@@ -30,7 +30,8 @@ pub struct Drill {
     pub orders: u32,
 }
 
-/// Runs it and ends everything afterwards, unless another run needs it; the exit status is the verdict.
+/// Runs it and ends everything afterwards, unless another run needs it; the exit status is the verdict, or
+/// [`interrupt::EXIT_STATUS`] where somebody wanted an end before there was one.
 ///
 /// # Errors
 /// A part does not come up; whatever was started is ended all the same.
@@ -49,7 +50,15 @@ pub fn run(ports: &Ports, environment: &Environment, drill: &Drill) -> Result<Ex
         Some(_last) => down::down(ports)?,
         None => eprintln!("another run uses the servers and services: they stay up until it ends"),
     }
-    Ok(if verdict? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    match verdict {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::FAILURE),
+        Err(error) if interrupt::noticed() => {
+            eprintln!("{error:#}");
+            Ok(ExitCode::from(interrupt::EXIT_STATUS))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether both drills and both audits were clean.

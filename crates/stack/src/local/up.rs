@@ -153,13 +153,14 @@ fn log_of(name: &str) -> Result<PathBuf> {
     Ok(folder.join(format!("{name}.log")))
 }
 
-/// A release binary of ours.
+/// A binary of ours: it lies beside this one, built in the same profile.
 ///
 /// # Errors
 /// It has not been built.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let path = paths::binaries("release")?.join(name);
-    ensure!(path.is_file(), "{name} is not built: run `make build`");
+    let path = std::env::current_exe().context("cannot tell where this program lies")?.with_file_name(name);
+    let debug = if cfg!(debug_assertions) { " (for tests: `cargo build --workspace --bins`)" } else { "" };
+    ensure!(path.is_file(), "{name} is not built: run `make build`{debug}");
     Ok(path)
 }
 

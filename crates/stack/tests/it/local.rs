@@ -1,74 +1,14 @@
-//! The local run by its command: up, up again, a death noticed, down; on ports and in a folder of its own.
+//! The local run's servers by its command: up, up again, a death noticed, down.
 
-use std::{
-    collections::BTreeMap,
-    net::TcpListener,
-    os::unix::fs::symlink,
-    path::Path,
-    process::{Command, Output},
-    time::Duration,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use rustix::process::Signal;
-use stack::{paths, ports, process::Identity};
+use stack::process::Identity;
+
+use crate::support::{Local, said};
 
 /// How long a killed server may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A local run that ends with the test, whatever the test says.
-struct Local {
-    folder: tempfile::TempDir,
-    ports: Vec<(&'static str, u16)>,
-}
-
-impl Local {
-    fn new() -> Self {
-        let folder = super::folder();
-        std::fs::create_dir(folder.path().join("kafka")).unwrap();
-        symlink(paths::kafka_libs().unwrap(), folder.path().join("kafka/libs")).unwrap();
-        let names = ["POSTGRES_PORT", "REDIS_PORT", "KAFKA_PORT", "KAFKA_CONTROLLER_PORT"];
-        Self { folder, ports: names.map(|name| (name, ports::free().unwrap())).to_vec() }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_trueup-stack"))
-            .args(arguments)
-            .env("TRUEUP_LOCAL", self.folder.path())
-            .env_remove("STACK")
-            .envs(self.ports.iter().map(|(name, port)| (*name, port.to_string())))
-            .output()
-            .unwrap()
-    }
-
-    /// What runs: name → process and state.
-    fn status(&self) -> BTreeMap<String, (u32, String)> {
-        let output = self.command(&["status", "--json"]);
-        let list: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
-        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-        list.iter()
-            .map(|part| (text(&part["name"]), (part["pid"].as_u64().unwrap().try_into().unwrap(), text(&part["state"]))))
-            .collect()
-    }
-
-    /// Takes the ports of all servers, so that none starts.
-    fn take_ports(&self) -> Vec<TcpListener> {
-        self.ports.iter().map(|(_, port)| TcpListener::bind(("127.0.0.1", *port)).unwrap()).collect()
-    }
-
-    fn port(&self, name: &str) -> u16 {
-        self.ports.iter().find(|(port, _)| *port == name).unwrap().1
-    }
-}
-
-impl Drop for Local {
-    fn drop(&mut self) {
-        self.command(&["down"]);
-    }
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 #[test]
 fn up_twice_is_harmless_a_death_is_noticed_and_mended_and_down_leaves_nothing() {
@@ -117,14 +57,13 @@ fn a_taken_port_is_told_with_its_holder_and_the_way_out() {
 
 #[test]
 fn the_environment_file_is_secret_and_its_keys_stay() {
-    use std::os::unix::fs::PermissionsExt;
     let local = Local::new();
     // No server starts, but the file is written before the ports are looked at.
     let taken = local.take_ports();
     local.command(&["up", "--no-services"]);
     let file = local.folder.path().join("trueup.env");
     let secrets = |path: &Path| {
-        let text = std::fs::read_to_string(path).unwrap();
+        let text = fs::read_to_string(path).unwrap();
         text.lines().filter(|line| line.contains("KEYS") || line.contains("TOKEN")).map(str::to_owned).collect::<Vec<_>>()
     };
     let first = secrets(&file);
@@ -133,4 +72,38 @@ fn the_environment_file_is_secret_and_its_keys_stay() {
     local.command(&["up", "--no-services"]);
     drop(taken);
     assert_eq!(secrets(&file), first);
+}
+
+#[test]
+fn with_docker_the_servers_are_told_as_docker_tells_them() {
+    let local = Local::new();
+    // What Docker answers is played by a script that keeps how it was called.
+    let (programs, calls) = (local.folder.path().join("programs"), local.folder.path().join("calls"));
+    fs::create_dir(&programs).unwrap();
+    let docker = programs.join("docker");
+    let play = |running: &str| {
+        let script =
+            format!("#!/bin/sh\necho \"$POSTGRES_PORT $*\" >> {}\n[ \"$4\" != ps ] || printf '{running}'\n", calls.display());
+        fs::write(&docker, script).unwrap();
+        fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let ask = |arguments: &[&str]| local.command_with(arguments, &[("STACK", "docker"), ("PATH", &path)]);
+    let states = || {
+        let output = ask(&["status", "--json"]);
+        let list: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let list: Vec<String> = list.iter().map(|row| format!("{} {} {}", row["name"], row["state"], row["pid"])).collect();
+        (output.status.code(), list.join(", ").replace('"', ""))
+    };
+
+    play("kafka\\npostgres\\nredis\\n");
+    assert_eq!(states(), (Some(0), "postgres runs null, redis runs null, kafka runs null".to_owned()));
+    play("postgres\\nredis\\n");
+    assert_eq!(states(), (Some(1), "postgres runs null, redis runs null, kafka gone null".to_owned()));
+    assert!(ask(&["logs", "kafka"]).status.success());
+    play("");
+    assert_eq!(states(), (Some(1), String::new()));
+    let calls = fs::read_to_string(&calls).unwrap();
+    assert!(calls.lines().all(|call| call.starts_with(&format!("{} compose -f ", local.port("POSTGRES_PORT")))), "{calls}");
+    assert!(calls.contains("compose.yaml logs --tail 40 kafka\n"), "{calls}");
 }

@@ -1,7 +1,9 @@
 //! Real servers: they start, die by kill -9 with what they hold, and come back.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod local;
+mod run;
+mod support;
 mod toxiproxy;
 
 use std::{
