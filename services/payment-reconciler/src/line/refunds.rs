@@ -1,7 +1,7 @@
 //! The refund driver's transactions: a refund is wanted, is marked as being sent, is recorded, is confirmed, and is watched.
 
 use domain::payment::{
-    Attention, Money, OrderState, PaymentState, PgAnswer, PgRefund, PgRefundState, Refund, RefundId, RefundReason, RefundState,
+    Attention, Money, PaymentState, PgAnswer, PgRefund, PgRefundState, Refund, RefundId, RefundReason, RefundState,
     refunding::{self, Step},
 };
 use payment_providers::port::{Advice, ProviderError, RefundOrder};
@@ -48,9 +48,6 @@ const MOVE: &str = "UPDATE refund SET state = $2, sending_since = CASE WHEN $2 =
 
 const CONFIRM: &str = "UPDATE refund SET state = 'CONFIRMED', sending_since = NULL, held = false, held_reason = NULL, confirmed_at = payment_now(), \
     watch_until = $2, last_error = NULL, updated_at = payment_now() WHERE refund_id = $1";
-
-const RESTOCK: &str = "INSERT INTO stock_movement (order_id, product_id, kind, change) \
-    SELECT m.order_id, m.product_id, 'returned', -m.change FROM stock_movement m WHERE m.order_id = $1 AND m.kind = 'sold' ORDER BY m.product_id";
 
 impl Line {
     /// Payment → REFUNDING with its refund, together.
@@ -206,15 +203,7 @@ impl Line {
             at: locked.now,
         };
         self.write_event(session, &told).await?;
-        if locked.order.state == OrderState::Completed && refund.reason == RefundReason::Operator {
-            // It was what had completed the order: only an operator gives back a success. Any other attempt of it may come back first.
-            self.write_order(session, locked, OrderState::Cancelled, Some(refund.reason.as_str())).await?;
-            if refund.restock {
-                session.run(RESTOCK, &[&locked.order.id.as_str()]).await?;
-            }
-        } else {
-            self.fail_order(session, locked, refund.reason.as_str()).await?;
-        }
+        self.end_order(session, locked, refund.reason.as_str()).await?;
         Ok(Applied::done(Outcome::Refunded))
     }
 

@@ -151,7 +151,7 @@ impl Line {
                     ..PaymentWrite::to(PaymentState::Failed)
                 };
                 self.write_payment(session, claimed, locked, Some(answer), &write).await?;
-                self.fail_order(session, locked, reason.as_str()).await?;
+                self.end_order(session, locked, reason.as_str()).await?;
                 Ok(Applied::done(Outcome::Failed))
             }
             Verdict::Refund { reason, amount, by_operator } => {
@@ -255,7 +255,7 @@ impl Line {
             };
             self.write_event(session, &told).await?;
         }
-        self.fail_order(session, locked, super::RETURNED).await?;
+        self.end_order(session, locked, super::RETURNED).await?;
         Ok(Applied::done(Outcome::Refunded))
     }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use contracts::payment::PaymentOutcome;
 use domain::{
     clock::Timestamp,
-    payment::{Attention, Entry, OrderState, PaymentState, PgAnswer, PgPayment},
+    payment::{Attention, Entry, OrderState, PaymentState, PgAnswer, PgPayment, RefundReason},
 };
 
 use super::{Line, claim::Claimed, rows::Locked};
@@ -47,6 +47,14 @@ const UPDATE_PAYMENT: &str = "UPDATE payment SET state = $3, \
 
 const UPDATE_ORDER: &str =
     "UPDATE customer_order SET state = $2, reason = $3, updated_at = payment_now() WHERE order_id = $1 AND state = $4";
+
+/// The schema asks the same at the commit.
+const MONEY_IS_BACK: &str = "SELECT order_money_is_back($1)";
+
+/// If whoever wanted the refund of what paid for the order wants the pieces back in stock.
+const RESTOCK: &str = "INSERT INTO stock_movement (order_id, product_id, kind, change) \
+    SELECT m.order_id, m.product_id, 'returned', -m.change FROM stock_movement m WHERE m.order_id = $1 AND m.kind = 'sold' \
+    AND EXISTS (SELECT FROM payment p JOIN refund r USING (payment_id) WHERE p.order_id = $1 AND p.paid_order AND r.restock) ORDER BY m.product_id";
 
 const INSERT_ENTRY: &str = "INSERT INTO money_entry (payment_id, kind, pg_transaction_id, amount, currency, pg_at, actor) \
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -128,15 +136,28 @@ impl Line {
         if moved == 1 { Ok(()) } else { Err(LineError::Row(format!("order {} has moved under its lock", locked.order.id))) }
     }
 
-    /// Fails the order with this payment, if no other attempt is left to wait for. `true`: it is failed.
-    pub(super) async fn fail_order(&self, session: &Session, locked: &Locked, reason: &str) -> Result<bool, LineError> {
-        if locked.order.state != OrderState::Pending || !locked.others.iter().all(|state| state.is_over()) {
-            return Ok(false);
+    /// Ends the order, if this payment was the last that it waited for. One that is not paid fails when every other attempt is over. One that is
+    /// completed is cancelled when what paid for it is back and nothing of another attempt is held, whichever of them came back last.
+    pub(super) async fn end_order(&self, session: &Session, locked: &Locked, reason: &str) -> Result<(), LineError> {
+        match locked.order.state {
+            OrderState::Pending if locked.others.iter().all(|state| state.is_over()) => {
+                self.write_order(session, locked, OrderState::Failed, Some(reason)).await?;
+                let told =
+                    PaymentOutcome::OrderFailed { order: locked.order.id.clone(), reason: reason.to_owned(), at: locked.now };
+                self.write_event(session, &told).await
+            }
+            OrderState::Completed if self.money_is_back(session, locked).await? => {
+                // Only an operator gives back what paid for an order.
+                self.write_order(session, locked, OrderState::Cancelled, Some(RefundReason::Operator.as_str())).await?;
+                session.run(RESTOCK, &[&locked.order.id.as_str()]).await?;
+                Ok(())
+            }
+            _ => Ok(()),
         }
-        self.write_order(session, locked, OrderState::Failed, Some(reason)).await?;
-        let told = PaymentOutcome::OrderFailed { order: locked.order.id.clone(), reason: reason.to_owned(), at: locked.now };
-        self.write_event(session, &told).await?;
-        Ok(true)
+    }
+
+    async fn money_is_back(&self, session: &Session, locked: &Locked) -> Result<bool, LineError> {
+        Ok(session.row(MONEY_IS_BACK, &[&locked.order.id.as_str()]).await?.try_get(0)?)
     }
 
     /// Brings the book to what the gateway says.

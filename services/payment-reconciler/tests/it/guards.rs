@@ -204,6 +204,96 @@ async fn a_completed_order_is_cancelled_only_when_its_money_is_back() {
     assert_eq!(attempt(&client, &[&returned]).await, "stock_movement_once");
 }
 
+/// Another attempt `z` to pay the same order.
+const SECOND: &str = "INSERT INTO payment (payment_id, order_id, provider, reference, amount, currency) VALUES ('z', 'o', 'pg', 'r2', 15000, 'KRW');";
+const CANCELLED: &str = "UPDATE customer_order SET state = 'CANCELLED' WHERE order_id = 'o';";
+
+/// The same part, of the other attempt and its refund.
+fn of_second(part: &str) -> String {
+    part.replace("'y'", "'z'").replace("'f'", "'g'")
+}
+
+/// A payment's refund is confirmed, and its money is out of the book.
+fn back(of: impl Fn(&str) -> String) -> String {
+    let confirmed = CONFIRMED.replace(';', " WHERE payment_id = 'y';");
+    [GIVEN_BACK, &confirmed, REFUNDED].map(of).join(" ")
+}
+
+/// An order that was paid twice; both attempts are on their way back.
+async fn paid_twice_and_both_on_their_way_back() -> Client {
+    let client = placed().await;
+    let other = [CAPTURED, REFUNDING, REFUND].map(of_second).join(" ");
+    for parts in [&[SECOND][..], &[SUCCESS, COMPLETED, SOLD, CAPTURED], &[&other], &[REFUNDING, REFUND]] {
+        assert_eq!(attempt(&client, parts).await, "committed");
+    }
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completed_order_is_not_cancelled_for_another_attempts_refund() {
+    let client = paid_twice_and_both_on_their_way_back().await;
+    let (own, other) = (back(str::to_owned), back(of_second));
+    assert_eq!(attempt(&client, &[&other, CANCELLED]).await, "customer_order_holds", "what paid for it is not back");
+    assert_eq!(attempt(&client, &[&other]).await, "committed");
+    assert_eq!(attempt(&client, &[CANCELLED]).await, "customer_order_holds");
+    // Its money may be out of the book before the gateway's final word.
+    assert_eq!(attempt(&client, &[GIVEN_BACK]).await, "committed");
+    assert_eq!(attempt(&client, &[CANCELLED]).await, "customer_order_holds");
+    let own = own.replace(GIVEN_BACK, "");
+    // Whatever the order of a transaction's statements is.
+    let returned = SOLD.replace("'sold', -2", "'returned', 2");
+    assert_eq!(attempt(&client, &[CANCELLED, &returned, &own]).await, "committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completed_order_is_not_cancelled_while_another_attempt_holds_money() {
+    let client = paid_twice_and_both_on_their_way_back().await;
+    let (own, other) = (back(str::to_owned), back(of_second));
+    assert_eq!(attempt(&client, &[&own, CANCELLED]).await, "customer_order_holds", "the other one is still on its way");
+    assert_eq!(attempt(&client, &[&own]).await, "committed");
+    // An attempt that nobody has decided yet may hold money, too.
+    let third = |part: &str| part.replace("'y'", "'x'").replace("'z'", "'x'").replace("'r2'", "'r3'");
+    assert_eq!(attempt(&client, &[&third(SECOND), &third(CAPTURED)]).await, "committed");
+    assert_eq!(attempt(&client, &[&other, CANCELLED]).await, "customer_order_holds", "a third one holds some");
+    assert_eq!(attempt(&client, &[&third(GIVEN_BACK), &other, CANCELLED]).await, "committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn which_attempt_paid_for_an_order_is_kept_for_good_and_by_nobody_else() {
+    let client = paid_twice_and_both_on_their_way_back().await;
+    let paid = async || {
+        let sql = "SELECT string_agg(payment_id, ' ' ORDER BY payment_id) FROM payment WHERE paid_order";
+        client.query_one(sql, &[]).await.unwrap().get::<_, Option<String>>(0)
+    };
+    assert_eq!(paid().await.as_deref(), Some("y"));
+    assert_eq!(attempt(&client, &["UPDATE payment SET paid_order = NOT paid_order;"]).await, "committed");
+    assert_eq!(paid().await.as_deref(), Some("y"), "the schema alone writes it");
+    assert_eq!(attempt(&client, &[&back(str::to_owned)]).await, "committed");
+    assert_eq!(paid().await.as_deref(), Some("y"));
+    // It was paid for once: no further success, also when the first one is none any more.
+    let third = |part: &str| part.replace("'y'", "'x'").replace("'z'", "'x'").replace("'r2'", "'r3'");
+    let again = [SECOND, SUCCESS, CAPTURED].map(third).join(" ");
+    assert_eq!(attempt(&client, &[&again]).await, "payment_one_success_an_order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn which_attempt_paid_is_known_of_orders_from_before_it_was_kept() {
+    const UP: &str = include_str!("../../../../migrations/0032_cancelled_when_all_is_back/up.sql");
+    const DOWN: &str = include_str!("../../../../migrations/0032_cancelled_when_all_is_back/down.sql");
+    let client = paid_twice_and_both_on_their_way_back().await;
+    plant(&client, "UPDATE refund SET reason = CASE payment_id WHEN 'y' THEN 'OPERATOR' ELSE 'SECOND_PAYMENT' END").await;
+    let of_another_order =
+        |part: &str| part.replace("'o'", "'n'").replace("'y'", "'x'").replace("'p'", "'q'").replace("'r'", "'r3'");
+    let settled = [PLACED, SUCCESS, COMPLETED, SOLD, CAPTURED].map(of_another_order);
+    assert_eq!(attempt(&client, &settled.each_ref().map(String::as_str)).await, "committed");
+    assert_eq!(attempt(&client, &[DOWN, UP]).await, "committed");
+    let sql = "SELECT string_agg(payment_id, ' ' ORDER BY payment_id) FROM payment WHERE paid_order";
+    assert_eq!(client.query_one(sql, &[]).await.unwrap().get::<_, String>(0), "x y");
+    let other = back(of_second);
+    assert_eq!(attempt(&client, &[&other, CANCELLED]).await, "customer_order_holds");
+    assert_eq!(attempt(&client, &[&other, &back(str::to_owned), CANCELLED]).await, "committed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_key_means_one_call_and_what_is_held_is_not_sent() {
     let client = placed().await;

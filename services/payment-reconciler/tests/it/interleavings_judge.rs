@@ -65,7 +65,7 @@ pub async fn against_the_tables(sql: &Sql, beginning: &str, payments: &BTreeMap<
             }
         }
         wrong.extend(transaction.iter().filter_map(|one| goes_alone(one, transaction, payments, &state)));
-        wrong.extend(transaction.iter().filter_map(|one| cancelled_for_another(one, transaction, &moves)));
+        wrong.extend(transaction.iter().filter_map(|one| cancelled_too_early(one, &moves, &state)));
     }
     wrong
 }
@@ -88,19 +88,20 @@ fn goes_alone(
         (None, "COMPLETED") => together(false, "SUCCESS"),
         (Some(_), "SUCCESS") => together(true, "COMPLETED") && attempts().filter(|state| *state == "SUCCESS").count() == 1,
         (None, "FAILED") => attempts().all(|state| matches!(state, "FAILED" | "REFUNDED")),
-        (None, "CANCELLED") => was == "PENDING" || together(false, "REFUNDED"),
+        (None, "CANCELLED") => was == "PENDING" || attempts().all(|state| !matches!(state, "SUCCESS" | "REFUNDING")),
         _ => true,
     };
     (!fine).then(|| format!("{order_id} {payment_id:?} became {became} with payments {:?}", attempts().collect::<Vec<_>>()))
 }
 
-/// A completed order is cancelled when the payment is back that had completed it, not with any other.
-fn cancelled_for_another(one: &Move, transaction: &[Move], moves: &[Move]) -> Option<String> {
+/// A completed order is cancelled when the payment is back that had completed it.
+fn cancelled_too_early(one: &Move, moves: &[Move], state: &BTreeMap<&str, &str>) -> Option<String> {
     if one.payment_id.is_some() || (one.was.as_str(), one.became.as_str()) != ("COMPLETED", "CANCELLED") {
         return None;
     }
     let success = moves.iter().find(|other| other.order_id == one.order_id && other.became == "SUCCESS");
-    let back = transaction.iter().find(|other| other.became == "REFUNDED");
-    let same = success.and_then(|success| success.payment_id.as_ref()) == back.and_then(|back| back.payment_id.as_ref());
-    (!same).then(|| format!("{} was cancelled when {:?} was back", one.order_id, back.and_then(|back| back.payment_id.as_ref())))
+    let paid_by = success.and_then(|success| success.payment_id.as_deref());
+    let now = paid_by.and_then(|payment| state.get(payment).copied());
+    (now != Some("REFUNDED"))
+        .then(|| format!("{} was cancelled when {paid_by:?}, which had paid for it, was {now:?}", one.order_id))
 }

@@ -183,3 +183,32 @@ async fn a_completed_order_is_cancelled_when_its_own_payment_is_back_and_not_whe
         stage.money().holds().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completed_order_whose_own_payment_is_back_first_is_cancelled_with_the_last_one() {
+    for kind in KINDS {
+        let stage = Stage::new("own-first", kind).await;
+        let late = Script::default().then(Answer::NotFound).refund(RefundScript::Pending(12));
+        stage.place_of("a", "book", vec![Script::paid(), late]).await;
+        stage.run_after(11 * MINUTE).await;
+        // Another attempt is paid, too, and takes long to come back.
+        stage.simulator.pay(&reference("p-a-2")).unwrap();
+        stage.run_for(20 * MINUTE, 5 * MINUTE).await;
+        assert_eq!(stage.states("a").await, "COMPLETED SUCCESS REFUNDING", "{kind:?}");
+        let operators = stage_over(&stage.world, &stage.line, 1_000).await;
+        let wish = json!({"reason": "the payer called", "action": "cancel", "restock": true});
+        let cancelled = operators.post("/v1/admin/orders/a/resolve", wish).await;
+        assert_eq!(cancelled.status, 200, "{kind:?}: {}", cancelled.text);
+        let mut seen = vec![stage.states("a").await];
+        for _ in 0..80 {
+            stage.run_after(10 * MINUTE).await;
+            seen.push(stage.states("a").await);
+        }
+        seen.dedup();
+        let expected = ["COMPLETED REFUNDING REFUNDING", "COMPLETED REFUNDED REFUNDING", "CANCELLED REFUNDED REFUNDED"];
+        assert_eq!(seen, expected, "{kind:?}");
+        assert_eq!(stage.sql.text("SELECT reason FROM customer_order").await, "OPERATOR", "{kind:?}");
+        assert_eq!(stage.sql.number("SELECT stock FROM product WHERE product_id = 'book'").await, 100, "{kind:?}");
+        stage.money().holds().await;
+    }
+}
