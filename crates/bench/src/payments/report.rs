@@ -61,7 +61,7 @@ Servers, service and simulator share the cores.
 | the same claims and transactions, bare | {} | | |
 | the service | {} | **{}** | 0.7 |
 
-A bare run that is slower than the service is no ceiling: it claims for each slot that comes free, the service for several at once.
+The bare run claims ten payments ahead of its ten slots; the service claims for free slots only.
 
 ## Memory (VmHWM)
 
@@ -79,7 +79,7 @@ A bare run that is slower than the service is no ceiling: it claims for each slo
     let most = figures.memory_kib.iter().map(|(_, kib)| *kib).max().unwrap_or(0);
     writeln!(
         page,
-        "\nDifference: {} KiB; at most 8,192. Each is read after 20 s of work: 100 orders are settled in the first of them, of 100,000 some ten thousand in all of\nthem, so that this holds the growth of a busy process, too.",
+        "\nDifference: {} KiB; at most 8,192. Each is read after 20 s: 100 orders are settled in the first of them, of 100,000 several thousand in all of them, so\nthat this holds the growth of a busy process, too.",
         most.saturating_sub(least)
     )
 }

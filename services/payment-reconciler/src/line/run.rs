@@ -8,7 +8,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use domain::payment::ProviderName;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use super::report::Report;
@@ -83,6 +83,10 @@ impl Line {
         // Whether what is under way is to try a gateway whose breaker is open: its answer says whether there is more to claim.
         let mut is_probe = false;
         loop {
+            // All that have ended, each time: one at a time would be fewer than are begun, and what has ended takes memory until it is joined.
+            while let Some(ended) = jobs.try_join_next() {
+                self.ended(scope, &mut report, ended);
+            }
             is_more = is_more && !stop.is_cancelled();
             let may_claim = is_more && (!is_probe || jobs.is_empty());
             let slots = if may_claim { gateway.take_free() } else { Vec::new() };
@@ -107,16 +111,18 @@ impl Line {
                 }
             }
             tokio::select! {
-                // A job that panicked keeps its lease; it is due again when that ends.
-                Some(ended) = jobs.join_next() => {
-                    self.progressed(scope);
-                    report.add(ended.unwrap_or(Outcome::Error), 1);
-                }
+                Some(ended) = jobs.join_next() => self.ended(scope, &mut report, ended),
                 () = gateway.freed(), if may_claim => self.progressed(scope),
                 () = tokio::time::sleep(LOOK_AGAIN), if is_more => {}
             }
         }
         failed.map_or(Ok(report.outcomes), Err)
+    }
+
+    /// Counts a job that has ended. One that panicked keeps its lease; its payment is due again when that ends.
+    fn ended(&self, scope: Scope, report: &mut Report, ended: Result<Outcome, JoinError>) {
+        self.progressed(scope);
+        report.add(ended.unwrap_or(Outcome::Error), 1);
     }
 
     /// Claims for `free` slots, and whether the one claim is to try a gateway whose breaker is open.
