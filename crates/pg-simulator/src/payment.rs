@@ -184,6 +184,10 @@ impl Payment {
         self.captured = self.script.paid_amount.unwrap_or(self.amount);
         self.captured_in = self.script.paid_currency.as_deref().and_then(|code| code.parse().ok()).unwrap_or(self.currency);
         self.paid_at = Some(now);
+        if self.captured == 0 {
+            // Said to be paid, and nothing moved.
+            return Vec::new();
+        }
         vec![Booking {
             kind: EntryKind::Capture,
             amount: self.captured,
@@ -238,6 +242,11 @@ impl Payment {
     /// What can still be refunded.
     pub fn refundable(&self) -> i64 {
         self.captured.saturating_sub(self.refunded()).saturating_sub(self.returning())
+    }
+
+    /// Whether all that was captured is back or on its way.
+    pub fn is_given_back(&self) -> bool {
+        self.captured > 0 && self.refundable() == 0
     }
 
     pub fn refunds(&self) -> impl Iterator<Item = &RefundView> {

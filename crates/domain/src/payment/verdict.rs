@@ -123,7 +123,8 @@ fn found(case: &Case<'_>, pg: &PgPayment, held: Money, policy: &Policy) -> Judge
     let came_and_went = pg.captured.amount > 0 && held.amount == 0;
     match pg.state {
         PgState::Paid | PgState::Failed | PgState::Returned if came_and_went => only(Verdict::Returned),
-        PgState::Paid if held.amount == 0 => wait(Some(Attention::AmountsDisagree)),
+        // Paid, or all of it back, and nothing ever came: a contradiction, which may be cleared up. It is no failed payment.
+        PgState::Paid | PgState::Returned if held.amount == 0 => wait(Some(Attention::AmountsDisagree)),
         // Somebody is giving it back at the gateway: what is held will not stay.
         PgState::Paid if moving => wait(None),
         PgState::Paid => paid(case, pg, held),
@@ -131,11 +132,9 @@ fn found(case: &Case<'_>, pg: &PgPayment, held: Money, policy: &Policy) -> Judge
         PgState::Open if should_close(case, expires_at, policy) => Judgement { verdict: Verdict::Close, ..wait(None) },
         PgState::Open => wait(None),
         PgState::Failed if held.amount > 0 => wait(Some(Attention::AmountsDisagree)),
-        PgState::Returned if held.amount > 0 => wait(None),
-        PgState::Failed | PgState::Returned if case.payment.state == PaymentState::Pending => {
-            only(Verdict::Fail(FailReason::Failed))
-        }
-        PgState::Failed | PgState::Returned => wait(None),
+        PgState::Returned => wait(None),
+        PgState::Failed if case.payment.state == PaymentState::Pending => only(Verdict::Fail(FailReason::Failed)),
+        PgState::Failed => wait(None),
         PgState::Manual => wait(Some(Attention::ManualStatus)),
         PgState::Unknown => {
             let late = age_ms(case) >= policy.unknown_ms;

@@ -23,18 +23,18 @@ words! {
 }
 
 impl TossStatus {
-    /// Settle, wait, fail, refund or manual, with the money that was taken and what can still be cancelled of it.
+    /// Settle, wait, fail, refund or manual, with the money that was taken, if it was approved, and what can still be cancelled of it.
     #[must_use]
-    pub fn state(&self, captured: i64, balance: i64) -> PgState {
+    pub fn state(&self, taken: Option<i64>, balance: i64) -> PgState {
         match self {
             // A deposit that was booked by mistake goes back from DONE to WAITING_FOR_DEPOSIT, so neither is for ever.
             Self::Ready | Self::InProgress | Self::WaitingForDeposit => PgState::Open,
             Self::Done => PgState::Paid,
             // A virtual account that is cancelled before its deposit is CANCELED, too.
-            Self::Canceled if captured == 0 => PgState::Failed,
+            Self::Canceled if taken.is_none() => PgState::Failed,
             Self::Canceled => PgState::Returned,
             // Toss' own guide shows a full cancel as PARTIAL_CANCELED with nothing left.
-            Self::PartialCanceled => paid_state(captured, balance),
+            Self::PartialCanceled => paid_state(taken.unwrap_or(0), balance),
             Self::Aborted | Self::Expired => PgState::Failed,
             Self::Unknown(_) => PgState::Unknown,
         }

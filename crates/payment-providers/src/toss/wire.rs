@@ -76,7 +76,8 @@ impl Payment {
         let currency = self.currency;
         let (total, balance) = (money(&self.total_amount, currency)?, money(&self.balance_amount, currency)?);
         // A virtual account that was cancelled before its deposit was never approved: nothing was taken.
-        let captured = if status.is_approved() && self.approved_at.is_some() { total } else { Money::zero(currency) };
+        let taken = (status.is_approved() && self.approved_at.is_some()).then_some(total);
+        let captured = taken.unwrap_or(Money::zero(currency));
         let refunds = self.cancels.unwrap_or_default();
         let refunds: Vec<PgRefund> = refunds.into_iter().map(|cancel| cancel.into_domain(currency)).collect::<Result<_, _>>()?;
         let mut done = Money::zero(currency);
@@ -89,7 +90,7 @@ impl Payment {
         // Certain is what both say: the balance, and a cancel that is done.
         let gone = if captured.amount > 0 { total.amount.saturating_sub(balance.amount) } else { 0 };
         Ok(PgPayment {
-            state: status.state(captured.amount, balance.amount),
+            state: status.state(taken.map(|taken| taken.amount), balance.amount),
             status: crate::tables::clean(&self.status, 64),
             transaction_id: Some(self.payment_key),
             paid_at: self.approved_at.as_deref().map(moment).transpose()?,

@@ -89,7 +89,7 @@ fn a_word_is_written_as_it_is_read_and_an_unknown_one_is_kept() {
 fn unknown_words_wait_and_never_settle_fail_or_refund() {
     let new = || "brand_new".to_owned();
     assert_eq!(GenericStatus::Unknown(new()).state(), PgState::Unknown);
-    assert_eq!(TossStatus::Unknown(new()).state(15_000, 15_000), PgState::Unknown);
+    assert_eq!(TossStatus::Unknown(new()).state(Some(15_000), 15_000), PgState::Unknown);
     assert_eq!(StripeIntentStatus::Unknown(new()).state(), PgState::Unknown);
     assert_eq!(StripeChargeStatus::Unknown(new()).state(), PgState::Unknown);
     assert_eq!(GenericCode::Unknown(new()).meaning(), Meaning::Unknown);
@@ -118,19 +118,22 @@ fn what_settles_fails_and_returns() {
     ] {
         assert_eq!(generic(word), state, "{word}");
     }
-    for (word, captured, balance, state) in [
-        ("READY", 0, 15_000, PgState::Open),
-        ("IN_PROGRESS", 0, 15_000, PgState::Open),
-        ("WAITING_FOR_DEPOSIT", 0, 15_000, PgState::Open),
-        ("DONE", 15_000, 15_000, PgState::Paid),
-        ("CANCELED", 15_000, 0, PgState::Returned),
-        ("CANCELED", 0, 0, PgState::Failed),
-        ("PARTIAL_CANCELED", 15_000, 5_000, PgState::Manual),
-        ("PARTIAL_CANCELED", 15_000, 0, PgState::Returned),
-        ("ABORTED", 0, 15_000, PgState::Failed),
-        ("EXPIRED", 0, 15_000, PgState::Failed),
+    for (word, taken, balance, state) in [
+        ("READY", None, 15_000, PgState::Open),
+        ("IN_PROGRESS", None, 15_000, PgState::Open),
+        ("WAITING_FOR_DEPOSIT", None, 15_000, PgState::Open),
+        ("DONE", Some(15_000), 15_000, PgState::Paid),
+        ("CANCELED", Some(15_000), 0, PgState::Returned),
+        ("CANCELED", None, 0, PgState::Failed),
+        // Approved for nothing: no failed payment, but a contradiction.
+        ("CANCELED", Some(0), 0, PgState::Returned),
+        ("PARTIAL_CANCELED", Some(0), 0, PgState::Paid),
+        ("PARTIAL_CANCELED", Some(15_000), 5_000, PgState::Manual),
+        ("PARTIAL_CANCELED", Some(15_000), 0, PgState::Returned),
+        ("ABORTED", None, 15_000, PgState::Failed),
+        ("EXPIRED", None, 15_000, PgState::Failed),
     ] {
-        assert_eq!(TossStatus::parse(word).state(captured, balance), state, "{word} {captured} {balance}");
+        assert_eq!(TossStatus::parse(word).state(taken, balance), state, "{word} {taken:?} {balance}");
     }
     for (word, state) in [
         ("requires_payment_method", PgState::Open),

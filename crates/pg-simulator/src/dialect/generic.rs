@@ -61,7 +61,7 @@ fn status(payment: &Payment) -> String {
     let text = match payment.answer() {
         Answer::NotFound | Answer::Open => "open",
         Answer::Deposit => "waiting_for_deposit",
-        Answer::Paid if payment.refundable() == 0 => "refunded",
+        Answer::Paid if payment.is_given_back() => "refunded",
         Answer::Paid if payment.refundable() < payment.captured => "partially_refunded",
         Answer::Paid => "paid",
         Answer::Failed => "failed",

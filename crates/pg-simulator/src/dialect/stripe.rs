@@ -117,7 +117,7 @@ fn charge_body(payment: &Payment, with_refunds: bool) -> Option<Value> {
     });
     Some(json!({
         "id": charge_id(&payment.reference), "object": "charge", "amount": payment.captured, "amount_captured": payment.captured,
-        "amount_refunded": returned, "captured": true, "paid": true, "refunded": returned == payment.captured, "disputed": false,
+        "amount_refunded": returned, "captured": true, "paid": true, "refunded": payment.is_given_back(), "disputed": false,
         "currency": payment.captured_in.as_str().to_lowercase(), "status": "succeeded", "payment_intent": payment.reference,
         "created": seconds(paid_at), "refunds": refunds,
     }))

@@ -97,7 +97,7 @@ pub fn status(payment: &Payment) -> &str {
     match payment.answer() {
         Answer::NotFound | Answer::Open => "READY",
         Answer::Deposit => "WAITING_FOR_DEPOSIT",
-        Answer::Paid if payment.refundable() == 0 => "CANCELED",
+        Answer::Paid if payment.is_given_back() => "CANCELED",
         Answer::Paid if payment.refundable() < payment.captured => "PARTIAL_CANCELED",
         Answer::Paid => "DONE",
         Answer::Failed => "ABORTED",

@@ -4,6 +4,7 @@
 mod admin;
 mod audit;
 mod callbacks;
+mod contradictions;
 mod database;
 mod foresight;
 mod guards;
