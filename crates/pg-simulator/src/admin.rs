@@ -1,5 +1,7 @@
 //! The admin API: place payments, move them, set faults, read the ledger. Open to whoever reaches the port: it is for trying things.
 
+use std::time::Duration;
+
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Deserialize;
 use serde_json::json;
@@ -7,7 +9,7 @@ use serde_json::json;
 use crate::{
     control::{Control, ControlError},
     dialect::Shared,
-    faults::{Latency, Outage},
+    faults::{Congestion, Latency, Outage},
     payment::NewPayment,
     script::{Answer, Script},
 };
@@ -17,6 +19,9 @@ const BATCH_MAX: usize = 1_000;
 
 /// Lines of a page of the ledger, at most.
 const PAGE_MAX: usize = 1_000;
+
+/// What `calls_per_second_max` is about.
+const SECOND: Duration = Duration::from_secs(1);
 
 pub fn configure(config: &mut web::ServiceConfig) {
     config
@@ -35,7 +40,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
                 .route("/ledger", web::get().to(ledger))
                 .route("/settings", web::put().to(settings))
                 .route("/forget-keys", web::post().to(forget_keys))
-                .route("/stats", web::get().to(stats)),
+                .route("/stats", web::get().to(stats))
+                .route("/reset-load", web::post().to(reset_load)),
         );
 }
 
@@ -144,6 +150,7 @@ async fn ledger(shared: web::Data<Shared>, page: web::Query<Page>) -> HttpRespon
 #[derive(Default)]
 struct Setting {
     latency: Option<Latency>,
+    congestion: Option<Congestion>,
     outage: Option<Outage>,
     throttle_per_second: Option<u32>,
 }
@@ -152,6 +159,9 @@ async fn settings(shared: web::Data<Shared>, body: web::Json<Setting>) -> HttpRe
     let control: &Control = &shared.control;
     if let Some(latency) = body.latency {
         control.set_latency(latency);
+    }
+    if let Some(congestion) = body.congestion {
+        control.set_congestion(congestion);
     }
     if let Some(outage) = body.outage {
         control.set_outage(outage);
@@ -171,6 +181,11 @@ async fn stats(shared: web::Data<Shared>) -> HttpResponse {
     let control = &shared.control;
     HttpResponse::Ok().json(json!({
         "payments": control.payment_count(), "entries": control.entry_count(), "in_flight_max": control.in_flight_max(),
-        "unknown_calls": control.unknown_calls(),
+        "calls": control.calls_total(), "calls_per_second_max": control.busiest(SECOND), "unknown_calls": control.unknown_calls(),
     }))
+}
+
+async fn reset_load(shared: web::Data<Shared>) -> HttpResponse {
+    shared.control.reset_load();
+    HttpResponse::NoContent().finish()
 }

@@ -1,6 +1,9 @@
 //! The simulator from behind: place payments, move them, set faults, read the ledger. The admin API and tests inside the process use the same.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use domain::{
     clock::{Clock, Timestamp},
@@ -10,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     callbacks::Callbacks,
-    faults::{Latency, Outage},
+    faults::{Congestion, Latency, Outage},
     ledger::{Booking, By, Entry, EntryKind},
     payment::{NewPayment, Payment, RefundOrder, RefundView, Refusal},
     script::{Answer, Script},
@@ -205,6 +208,11 @@ impl Control {
         self.state().latency = latency;
     }
 
+    /// Sets how much slower calls become by others that are under way with them.
+    pub fn set_congestion(&self, congestion: Congestion) {
+        self.state().congestion = congestion;
+    }
+
     /// Sets whether the gateway is there at all.
     pub fn set_outage(&self, outage: Outage) {
         self.state().outage = outage;
@@ -248,16 +256,27 @@ impl Control {
         self.state().unknown_calls
     }
 
-    /// The most calls that were under way at once, since [`Self::reset_in_flight_max`].
+    /// The most calls that were under way at once, since [`Self::reset_load`].
     #[must_use]
     pub fn in_flight_max(&self) -> u32 {
-        self.state().in_flight_max
+        self.state().load.in_flight_max()
     }
 
-    /// Begins to count [`Self::in_flight_max`] again.
-    pub fn reset_in_flight_max(&self) {
-        let mut state = self.state();
-        state.in_flight_max = state.in_flight;
+    /// Calls of all kinds that came since [`Self::reset_load`], whatever they were answered.
+    #[must_use]
+    pub fn calls_total(&self) -> u64 {
+        self.state().load.calls()
+    }
+
+    /// The most calls that came within any time of this length since [`Self::reset_load`]; the last 100,000 calls are looked at.
+    #[must_use]
+    pub fn busiest(&self, window: Duration) -> usize {
+        self.state().load.busiest(window)
+    }
+
+    /// Begins to count [`Self::in_flight_max`], [`Self::calls_total`] and [`Self::busiest`] again.
+    pub fn reset_load(&self) {
+        self.state().load.reset();
     }
 
     /// Payments that are placed.

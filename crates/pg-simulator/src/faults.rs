@@ -27,6 +27,24 @@ impl Latency {
     }
 }
 
+/// A gateway that slows down with the number of calls that are under way at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Congestion {
+    /// So many at once slow nobody down.
+    pub free: u32,
+    /// What each one beyond them adds to a call that comes, in milliseconds.
+    pub ms_per_call: u64,
+}
+
+impl Congestion {
+    /// How much longer a call takes that makes it so many at once, itself included.
+    #[must_use]
+    pub fn of(&self, at_once: u32) -> u64 {
+        u64::from(at_once.saturating_sub(self.free)).saturating_mul(self.ms_per_call)
+    }
+}
+
 /// Whether the gateway is there at all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

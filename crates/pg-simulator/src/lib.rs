@@ -9,6 +9,7 @@ mod control;
 mod dialect;
 mod faults;
 mod ledger;
+mod load;
 mod payment;
 mod respond;
 mod script;
@@ -17,7 +18,7 @@ mod state;
 
 pub use callbacks::{CallbackSettings, CallbackTarget};
 pub use control::{Control, ControlError, Counts, Money, PaymentView};
-pub use faults::{Latency, Outage};
+pub use faults::{Congestion, Latency, Outage};
 pub use ledger::{By, Entry, EntryKind};
 pub use payment::{NewPayment, RefundView};
 pub use script::{Answer, Call, Fault, FaultRule, Method, RefundScript, Script, Step};

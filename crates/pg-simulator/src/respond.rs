@@ -1,6 +1,10 @@
 //! From a call to its answer: counting, latency, faults, and connections that end.
 
-use std::{net::Shutdown, os::fd::AsFd, time::Duration};
+use std::{
+    net::Shutdown,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
 
 use actix_web::{HttpRequest, HttpResponse, dev::Extensions, http::StatusCode, rt::net::TcpStream};
 use serde_json::Value;
@@ -110,13 +114,13 @@ struct Begun {
 fn begin(control: &Control, call: Call, reference: &str) -> Begun {
     let now = control.now();
     let mut state = control.state();
-    state.in_flight = state.in_flight.saturating_add(1);
-    state.in_flight_max = state.in_flight_max.max(state.in_flight);
-    let (latency, outage) = (state.latency, state.outage);
+    let at_once = state.load.begin(Instant::now());
+    let (latency, outage, slower_ms) = (state.latency, state.outage, state.congestion.of(at_once));
     let throttled = state.is_throttled(now);
     let Some(payment) = state.payments.get_mut(reference) else {
         state.unknown_calls = state.unknown_calls.saturating_add(u64::from(call != Call::Transactions));
-        return Begun { latency_ms: latency.of(reference), outage, throttled, fault: None };
+        let latency_ms = latency.of(reference).saturating_add(slower_ms);
+        return Begun { latency_ms, outage, throttled, fault: None };
     };
     let count = match call {
         Call::Query | Call::Transactions => &mut payment.calls.query,
@@ -128,7 +132,8 @@ fn begin(control: &Control, call: Call, reference: &str) -> Begun {
     payment.calls.at_once_max = payment.calls.at_once_max.max(payment.in_flight);
     // Faults of the script are for calls that would have been answered.
     let fault = if outage == Outage::None && !throttled { payment.fault(call) } else { None };
-    Begun { latency_ms: payment.script.latency_ms.unwrap_or_else(|| latency.of(reference)), outage, throttled, fault }
+    let latency_ms = payment.script.latency_ms.unwrap_or_else(|| latency.of(reference)).saturating_add(slower_ms);
+    Begun { latency_ms, outage, throttled, fault }
 }
 
 /// Counts a call until its answer is there, also when the client goes away.
@@ -140,7 +145,7 @@ struct Flight<'a> {
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
         let mut state = self.control.state();
-        state.in_flight = state.in_flight.saturating_sub(1);
+        state.load.end();
         if let Some(payment) = state.payments.get_mut(self.reference) {
             payment.in_flight = payment.in_flight.saturating_sub(1);
         }

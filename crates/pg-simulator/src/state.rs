@@ -6,8 +6,9 @@ use domain::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    faults::{Latency, Outage},
+    faults::{Congestion, Latency, Outage},
     ledger::{Booking, Ledger},
+    load::Load,
     payment::Payment,
 };
 
@@ -61,13 +62,13 @@ pub struct State {
     pub payments: HashMap<String, Payment>,
     pub ledger: Ledger,
     pub latency: Latency,
+    pub congestion: Congestion,
     pub outage: Outage,
     pub throttle_per_second: Option<u32>,
     pub throttled_second: (i64, u32),
     pub refund_ids: u64,
     pub unknown_calls: u64,
-    pub in_flight: u32,
-    pub in_flight_max: u32,
+    pub load: Load,
     keys: HashMap<String, Remembered>,
     key_order: VecDeque<String>,
     pub limits: Limits,

@@ -1,5 +1,8 @@
 //! What can fail while one payment is looked after. A failure belongs to its payment: the others go on.
 
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use payment_providers::port::ProviderError;
 use postgres_io::ErrorKind;
 
@@ -30,6 +33,24 @@ pub enum LineError {
     /// No such payment.
     #[error("there is no payment `{0}`")]
     UnknownPayment(String),
+    /// The gateway asked for fewer calls: nobody calls it, and nothing was asked.
+    #[error("the payment gateway wants no calls until {until}; nothing was asked")]
+    GatewayPaused {
+        /// Until when.
+        until: DateTime<Utc>,
+        /// How long that is.
+        left: Duration,
+    },
+    /// There was no turn at the gateway in time, and nothing was asked.
+    #[error("the payment gateway cannot be asked now: {why}{}; nothing was asked", until_text(.until.as_ref()))]
+    GatewayBusy {
+        /// Why not.
+        why: &'static str,
+        /// Until when at the latest, where that is known.
+        until: Option<DateTime<Utc>>,
+        /// When to come back.
+        left: Duration,
+    },
     /// Another replica has taken the payment over; what this one wanted to write is dropped.
     #[error("the lease on the payment is lost")]
     LeaseLost,
@@ -39,6 +60,10 @@ pub enum LineError {
     /// The process is about to end.
     #[error("stopped by the end of the process")]
     Stopped,
+}
+
+fn until_text(until: Option<&DateTime<Utc>>) -> String {
+    until.map(|until| format!(", until {until} at the latest")).unwrap_or_default()
 }
 
 /// The client library's own text says only "db error"; what helps stands in the source.
@@ -74,6 +99,8 @@ impl LineError {
             Self::Provider(ProviderError::Account { .. }) => "PG_ACCOUNT",
             Self::UnknownProvider(_) => "UNKNOWN_PROVIDER",
             Self::UnknownPayment(_) => "UNKNOWN_PAYMENT",
+            Self::GatewayPaused { .. } => "PG_PAUSED",
+            Self::GatewayBusy { .. } => "PG_BUSY",
             Self::LeaseLost => "LEASE_LOST",
             Self::Stopped => "STOPPED",
         }

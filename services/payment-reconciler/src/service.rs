@@ -17,7 +17,7 @@ use service_kit::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Line, Settings, admin::LineHands, edges::Edges, http};
+use crate::{Line, Settings, admin::LineHands, edges::Edges, http, line::operator::Patience};
 
 /// One part in so many of the grace time is kept for the last answers by HTTP.
 const HTTP_SHARE: u32 = 8;
@@ -36,8 +36,11 @@ pub async fn run(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> an
     let holder = RequestId::fresh(&SystemClock).uuid();
     let line = Line::new(&settings.postgres, providers.clone(), holder, settings.line.clone())?;
     let stop_line = CancellationToken::new();
-    let wait = Duration::from_millis(settings.admin.ask_timeout_ms);
-    let hands = LineHands::new(Arc::clone(&line), wait, stop_line.clone());
+    let patience = Patience {
+        held: Duration::from_millis(settings.admin.ask_timeout_ms),
+        turn: Duration::from_millis(settings.admin.turn_wait_ms),
+    };
+    let hands = LineHands::new(Arc::clone(&line), patience, stop_line.clone());
     let (edges, app) = Edges::start(&settings, &db, &health, &providers, Arc::new(hands))?;
     let ops = Ops { health: health.clone(), metrics };
     let http = tokio::spawn(http::serve(&settings.http, ops, Arc::new(app), stop_http.clone())?);

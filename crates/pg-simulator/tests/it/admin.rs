@@ -38,11 +38,16 @@ async fn everything_can_be_done_over_http() {
     assert_eq!((view["money"]["paid"].as_i64(), view["money"]["refunded"].as_i64()), (Some(700), Some(200)), "{view}");
     let page: Value = client().get(url("/admin/ledger?after=1&limit=2")).send().await.unwrap().json().await.unwrap();
     assert_eq!((page["entries"].as_array().unwrap().len(), page["more"].as_bool()), (2, Some(true)), "{page}");
-    let settings = json!({"latency": {"min_ms": 0, "max_ms": 0}, "outage": "unavailable", "throttle_per_second": 0});
+    let settings = json!({"latency": {"min_ms": 0, "max_ms": 0}, "outage": "unavailable", "throttle_per_second": 0, "congestion": {"free": 2, "ms_per_call": 7}});
     assert_eq!(put("/admin/settings", settings).await.unwrap().status(), 204);
     assert_eq!(client().get(url("/health/ready")).send().await.unwrap().status(), 200);
     let stats: Value = client().get(url("/admin/stats")).send().await.unwrap().json().await.unwrap();
     assert_eq!((stats["payments"].as_u64(), stats["entries"].as_u64()), (Some(501), Some(4)), "{stats}");
+    let load = |stats: &Value| ["calls", "in_flight_max", "calls_per_second_max"].map(|name| stats[name].as_u64().unwrap());
+    assert_eq!(load(&stats), [1, 1, 1]);
+    assert_eq!(client().post(url("/admin/reset-load")).send().await.unwrap().status(), 204);
+    let stats: Value = client().get(url("/admin/stats")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(load(&stats), [0, 0, 0]);
 }
 
 /// A merchant that takes callbacks: each request's text arrives by the channel.

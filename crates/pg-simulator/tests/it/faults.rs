@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use pg_simulator::{Call, Fault, Latency, Options, Outage, Script, Simulator};
+use pg_simulator::{Call, Congestion, Fault, Latency, Options, Outage, Script, Simulator};
 
 use crate::support::{authorized, client, generic, generic_refund, generic_status, place, start};
 
@@ -53,6 +53,23 @@ async fn latencies_and_outages_can_be_set() {
     assert!(authorized(client().get(&url)).send().await.is_err());
     simulator.set_outage(Outage::None);
     assert_eq!(generic_status(&simulator, "quick").await, "paid");
+}
+
+#[tokio::test]
+async fn calls_that_come_together_slow_each_other_down() {
+    let simulator = start();
+    place(&simulator, "p", 700, Script::paid());
+    simulator.set_congestion(Congestion { free: 0, ms_per_call: 200 });
+    let timed = || async {
+        let began = Instant::now();
+        assert_eq!(generic_status(&simulator, "p").await, "paid");
+        began.elapsed()
+    };
+    let (a, b, c) = tokio::join!(timed(), timed(), timed());
+    let (at_once, slowest) = (simulator.in_flight_max(), a.max(b).max(c));
+    assert!(at_once >= 2 && slowest >= Duration::from_millis(200) * at_once, "{at_once} at once: {slowest:?}");
+    assert_eq!(simulator.calls_total(), 3);
+    assert_eq!(Congestion { free: 1, ms_per_call: 400 }.of(1), 0, "alone nobody is slowed down");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ mod token;
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use domain::payment::{OrderId, PaymentId, PgAnswer, ProviderName, RefundId};
+use domain::payment::{OrderId, PaymentId, PgAnswer, PgReference, ProviderName, RefundId};
 use payment_providers::port::PaymentProvider;
 use postgres_io::Db;
 
@@ -39,6 +39,12 @@ pub trait Hands: Send + Sync {
     /// # Errors
     /// PostgreSQL or the gateway.
     async fn settle_now(&self, payment: &PaymentId, by: OnBehalf) -> Result<Told, LineError>;
+
+    /// Asks once what became of a payment, and changes nothing.
+    ///
+    /// # Errors
+    /// There was no turn at the gateway, or it gave no answer.
+    async fn ask(&self, provider: &ProviderName, reference: &PgReference) -> Result<PgAnswer, LineError>;
 
     /// What the line would do with this answer, in words. Nothing is changed.
     ///

@@ -1,11 +1,8 @@
 //! Retrying and resolving an order.
 
-use std::time::Duration;
-
 use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use domain::payment::{Money, OrderId, PaymentId, PgAnswer, PgPayment, PgReference, ProviderName, RefundId};
-use payment_providers::port::ProviderError;
 use serde_json::{Value, json};
 
 use super::{
@@ -297,17 +294,10 @@ impl Target {
     }
 }
 
-/// A fresh ask, past the line's limits: an operator's is one among many.
+/// A fresh ask, in its turn like any other.
 async fn ask(admin: &Admin, attempt: &Attempt) -> Result<PgAnswer, ApiError> {
     let unreadable = |error: domain::ids::IdError| ApiError::internal(&error);
     let name: ProviderName = attempt.provider.parse().map_err(unreadable)?;
     let reference: PgReference = attempt.reference.parse().map_err(unreadable)?;
-    let provider = admin.providers.get(&name).ok_or_else(|| {
-        ApiError::Refused(format!("no payment gateway is called `{name}` in the settings, so it cannot be asked"))
-    })?;
-    let limit = Duration::from_millis(admin.settings.ask_timeout_ms);
-    let answered = tokio::time::timeout(limit, provider.query(&reference)).await;
-    answered
-        .unwrap_or_else(|_| Err(ProviderError::Unavailable("not in time".to_owned())))
-        .map_err(|error| ApiError::GatewayUnavailable(error.to_string()))
+    Ok(admin.hands.ask(&name, &reference).await?)
 }

@@ -62,7 +62,7 @@ pub struct AskSettings {
     pub adaptive: bool,
     /// An answer that takes longer counts as slow.
     pub slow_ms: u64,
-    /// Asks of one gateway a second, in this replica, at most.
+    /// Calls of one gateway in any second, in this replica, at most; operators' asks count. A tenth of them may be made at once.
     pub rate_per_second: u32,
     /// Tries of an ask.
     pub tries: usize,

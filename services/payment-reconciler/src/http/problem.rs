@@ -1,5 +1,7 @@
 //! Every error of the HTTP interface: one status, one stable code, one problem+json body.
 
+use std::time::Duration;
+
 use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
@@ -18,7 +20,7 @@ pub struct FieldFault {
 }
 
 /// Every error that can be answered: status, stable code, and what the client should make of it.
-pub const ERRORS: [(u16, &str, &str); 18] = [
+pub const ERRORS: [(u16, &str, &str); 20] = [
     (400, "invalid_fields", "Fields are missing or wrong; `errors` names all of them."),
     (400, "malformed_body", "The body is not what is asked for."),
     (401, "bad_signature", "The callback's signature or secret is missing, wrong or too old."),
@@ -37,6 +39,12 @@ pub const ERRORS: [(u16, &str, &str); 18] = [
     (500, "internal", "A fault of this service."),
     (503, "database_unavailable", "The database did not answer in time."),
     (503, "gateway_unavailable", "The payment gateway gave no answer that can be used; nothing was changed."),
+    (503, "gateway_busy", "No turn at the payment gateway was free in time, or somebody else is trying it; nothing was asked."),
+    (
+        503,
+        "gateway_paused",
+        "The payment gateway asked for fewer calls; nothing was asked, and `Retry-After` says until when nobody calls it.",
+    ),
 ];
 
 /// Everything that can be answered instead of success.
@@ -96,6 +104,22 @@ pub enum ApiError {
     /// 503.
     #[error("the payment gateway gave no answer: {0}")]
     GatewayUnavailable(String),
+    /// 503: it was not asked.
+    #[error("{detail}")]
+    GatewayBusy {
+        /// Why, and until when.
+        detail: String,
+        /// When to come back, in seconds.
+        retry_after_s: u64,
+    },
+    /// 503: it was not asked.
+    #[error("{detail}")]
+    GatewayPaused {
+        /// Until when.
+        detail: String,
+        /// When to come back, in seconds.
+        retry_after_s: u64,
+    },
 }
 
 /// The media type of every error body.
@@ -137,6 +161,15 @@ impl ApiError {
             Self::Internal => (500, "internal"),
             Self::DatabaseUnavailable => (503, "database_unavailable"),
             Self::GatewayUnavailable(_) => (503, "gateway_unavailable"),
+            Self::GatewayBusy { .. } => (503, "gateway_busy"),
+            Self::GatewayPaused { .. } => (503, "gateway_paused"),
+        }
+    }
+
+    const fn retry_after_s(&self) -> u64 {
+        match self {
+            Self::GatewayBusy { retry_after_s, .. } | Self::GatewayPaused { retry_after_s, .. } => *retry_after_s,
+            _ => RETRY_AFTER_S,
         }
     }
 
@@ -160,6 +193,12 @@ impl ApiError {
 
 impl From<LineError> for ApiError {
     fn from(error: LineError) -> Self {
+        let detail = error.to_string();
+        match &error {
+            LineError::GatewayBusy { left, .. } => return Self::GatewayBusy { detail, retry_after_s: whole_seconds(*left) },
+            LineError::GatewayPaused { left, .. } => return Self::GatewayPaused { detail, retry_after_s: whole_seconds(*left) },
+            _ => {}
+        }
         match error.code() {
             "POSTGRES" => {
                 tracing::warn!(%error, "the database did not answer a caller");
@@ -172,6 +211,11 @@ impl From<LineError> for ApiError {
             _ => Self::internal(&error),
         }
     }
+}
+
+/// Rounded up: whoever comes back then does not come too early.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1)
 }
 
 /// RFC 9457.
@@ -196,7 +240,7 @@ impl ResponseError for ApiError {
         let mut response = HttpResponse::build(self.status_code());
         response.insert_header((header::CONTENT_TYPE, PROBLEM_JSON)).insert_header((header::CACHE_CONTROL, "no-store"));
         if matches!(self.parts().0, 429 | 503) {
-            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
+            response.insert_header((header::RETRY_AFTER, self.retry_after_s()));
         }
         match self {
             Self::Unauthorized(_) => drop(response.insert_header((header::WWW_AUTHENTICATE, "Bearer"))),
@@ -234,6 +278,8 @@ mod tests {
             ApiError::Internal,
             ApiError::DatabaseUnavailable,
             ApiError::GatewayUnavailable("x".into()),
+            ApiError::GatewayBusy { detail: "x".into(), retry_after_s: 1 },
+            ApiError::GatewayPaused { detail: "x".into(), retry_after_s: 7 },
         ];
         let described: Vec<(u16, &str)> = ERRORS.iter().map(|(status, code, _)| (*status, *code)).collect();
         assert_eq!(all.iter().map(ApiError::parts).collect::<Vec<_>>(), described, "each is described, and nothing else is");

@@ -1,9 +1,12 @@
 //! Asking a gateway: three tries with growing delay, each bounded, none while the process ends.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use backon::{ExponentialBuilder, Retryable};
-use domain::payment::{PgAnswer, PgRefund};
+use domain::payment::{PgAnswer, PgReference, PgRefund, ProviderName};
 use payment_providers::port::{ProviderError, RefundOrder};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +31,13 @@ impl Question {
     }
 }
 
+/// What came of one call.
+pub(super) struct Said {
+    pub answer: Result<PgAnswer, ProviderError>,
+    outcome: &'static str,
+    seconds: f64,
+}
+
 impl Line {
     /// Asks what became of a payment, or ends it. No transaction is open meanwhile.
     ///
@@ -35,14 +45,32 @@ impl Line {
     /// [`LineError::Provider`] after the last try, [`LineError::Stopped`] when the process ends, [`LineError::LeaseLost`] when the claim is
     /// over, [`LineError::UnknownProvider`].
     pub async fn ask(&self, claimed: &Claimed, question: Question, stop: &CancellationToken) -> Result<PgAnswer, LineError> {
+        self.ask_from(claimed, question, false, stop).await
+    }
+
+    /// The same; `is_counted`: its first try has waited for the rate limit already.
+    pub(super) async fn ask_from(
+        &self,
+        claimed: &Claimed,
+        question: Question,
+        is_counted: bool,
+        stop: &CancellationToken,
+    ) -> Result<PgAnswer, LineError> {
         let gateway = self.gateway(&claimed.provider)?;
         let asking = &self.settings.asking;
+        let is_counted = AtomicBool::new(is_counted);
         let delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(asking.try_delay_ms))
             .with_factor(2.0)
             .with_max_times(asking.tries.saturating_sub(1))
             .with_jitter();
-        let tries = (|| self.one_try(gateway, claimed, question))
+        let one_try = async || {
+            if !is_counted.swap(false, Ordering::Relaxed) {
+                gateway.admitted().await;
+            }
+            self.one_try(gateway, claimed, question).await
+        };
+        let tries = one_try
             .retry(delays)
             .when(|error| matches!(error, LineError::Provider(ProviderError::Unavailable(_))))
             .notify(|error, wait| {
@@ -68,35 +96,43 @@ impl Line {
     }
 
     async fn one_try(&self, gateway: &Gateway, claimed: &Claimed, question: Question) -> Result<PgAnswer, LineError> {
-        gateway.admitted().await;
-        let limit = Duration::from_millis(self.settings.asking.try_timeout_ms);
         // This process may have stood still: then somebody else is asking by now, or will be before this call ends.
-        if !claimed.lasts(limit) {
+        if !claimed.lasts(self.try_limit()) {
             return Err(LineError::LeaseLost);
         }
+        let said = self.call(gateway, &claimed.provider, &claimed.reference, question).await;
+        tracing::info!(
+            orderId = %claimed.order, paymentId = %claimed.payment, provider = %claimed.provider, question = question.as_str(),
+            outcome = said.outcome, seconds = said.seconds, "asked the payment gateway"
+        );
+        Ok(said.answer?)
+    }
+
+    /// One call, bounded, from which the limit of calls at once learns.
+    pub(super) async fn call(&self, gateway: &Gateway, name: &ProviderName, reference: &PgReference, question: Question) -> Said {
+        let limit = self.try_limit();
         let began = Instant::now();
         let call = async {
             match question {
-                Question::Status => gateway.provider.query(&claimed.reference).await,
-                Question::Close => gateway.provider.close(&claimed.reference).await,
+                Question::Status => gateway.provider.query(reference).await,
+                Question::Close => gateway.provider.close(reference).await,
             }
         };
-        let said = tokio::time::timeout(limit, call).await;
-        let said = said.unwrap_or_else(|_| Err(ProviderError::Unavailable(format!("not within {} ms", limit.as_millis()))));
+        let answer = tokio::time::timeout(limit, call).await;
+        let answer = answer.unwrap_or_else(|_| Err(ProviderError::Unavailable(format!("not within {} ms", limit.as_millis()))));
         let took = began.elapsed();
-        let congested = matches!(&said, Err(ProviderError::Unavailable(_) | ProviderError::Throttled { .. }));
+        let congested = matches!(&answer, Err(ProviderError::Unavailable(_) | ProviderError::Throttled { .. }));
         gateway.observe(took, !congested);
-        let outcome = outcome_of(&said);
+        let (outcome, seconds) = (outcome_of(&answer), took.as_secs_f64());
         metrics::histogram!(
-            "trueup_payment_ask_seconds",
-            "provider" => claimed.provider.to_string(), "question" => question.as_str(), "outcome" => outcome
+            "trueup_payment_ask_seconds", "provider" => name.to_string(), "question" => question.as_str(), "outcome" => outcome
         )
-        .record(took.as_secs_f64());
-        tracing::info!(
-            orderId = %claimed.order, paymentId = %claimed.payment, provider = %claimed.provider, question = question.as_str(),
-            outcome, seconds = took.as_secs_f64(), "asked the payment gateway"
-        );
-        Ok(said?)
+        .record(seconds);
+        Said { answer, outcome, seconds }
+    }
+
+    fn try_limit(&self) -> Duration {
+        Duration::from_millis(self.settings.asking.try_timeout_ms)
     }
 
     /// Sends a refund that is marked as being sent. One try: what became of it is asked before the next one. It is not broken off
@@ -107,7 +143,7 @@ impl Line {
     pub async fn send_refund(&self, claimed: &Claimed, order: &RefundOrder) -> Result<PgRefund, ProviderError> {
         let gateway = self.gateway(&claimed.provider).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
         gateway.admitted().await;
-        let limit = Duration::from_millis(self.settings.asking.try_timeout_ms);
+        let limit = self.try_limit();
         if !claimed.lasts(limit) {
             return Err(ProviderError::Unavailable("not sent: the claim is over".to_owned()));
         }

@@ -23,6 +23,10 @@ const GROUP_LONG: f64 = 20.0;
 const BACKLOG_LONG: i64 = 50;
 /// What is left of the limit after a congestion.
 const DECREASE: f64 = 0.7;
+/// One part in so many of a second's calls may be made at once.
+const BURST_SHARE: u32 = 10;
+/// How often an operator's ask that waits for a slot looks whether there is one, if nobody tells it: the limit grows by answers, too.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A gateway as one replica uses it.
 pub struct Gateway {
@@ -31,6 +35,7 @@ pub struct Gateway {
     rate: DefaultDirectRateLimiter,
     limit: Mutex<Adaptive>,
     freed: Notify,
+    freed_for_operators: Notify,
     /// Whether its shared state was other than well when it was last looked at.
     pub(super) troubled: AtomicBool,
     pub(super) told_well_at: Mutex<Option<Instant>>,
@@ -44,6 +49,27 @@ impl Drop for Slot {
         let mut limit = self.0.limit();
         limit.busy = limit.busy.saturating_sub(1);
         drop(limit);
+        self.0.freed_for_operators.notify_one();
+        self.0.freed.notify_one();
+    }
+}
+
+/// An operator's ask that waits for a slot: the runs leave it the next one that is free.
+struct Waiting<'a>(&'a Gateway);
+
+impl<'a> Waiting<'a> {
+    fn begin(gateway: &'a Gateway) -> Self {
+        let mut limit = gateway.limit();
+        limit.awaited = limit.awaited.saturating_add(1);
+        Self(gateway)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut limit = self.0.limit();
+        limit.awaited = limit.awaited.saturating_sub(1);
+        drop(limit);
         self.0.freed.notify_one();
     }
 }
@@ -52,6 +78,7 @@ impl Drop for Slot {
 struct Adaptive {
     enabled: bool,
     busy: usize,
+    awaited: usize,
     limit: f64,
     hard: f64,
     slow: Duration,
@@ -63,11 +90,11 @@ impl Gateway {
     /// A gateway with the settings' limits.
     #[must_use]
     pub fn new(provider: Arc<dyn PaymentProvider>, settings: &AskSettings) -> Self {
-        let per_second = NonZeroU32::new(settings.rate_per_second).unwrap_or(NonZeroU32::MIN);
         let hard = f64::from(settings.concurrency_max);
         let limit = Adaptive {
             enabled: settings.adaptive,
             busy: 0,
+            awaited: 0,
             limit: hard,
             hard,
             slow: Duration::from_millis(settings.slow_ms),
@@ -76,9 +103,10 @@ impl Gateway {
         };
         Self {
             provider,
-            rate: RateLimiter::direct(Quota::per_second(per_second)),
+            rate: RateLimiter::direct(quota(settings.rate_per_second)),
             limit: Mutex::new(limit),
             freed: Notify::new(),
+            freed_for_operators: Notify::new(),
             troubled: AtomicBool::new(true),
             told_well_at: Mutex::new(None),
         }
@@ -95,13 +123,37 @@ impl Gateway {
         self.limit().slots()
     }
 
-    /// Takes all slots that are free now. A slot is free again when it is dropped; whoever takes none waits for [`Self::freed`].
+    /// Takes all slots that are free now and that no operator waits for. A slot is free again when it is dropped; whoever takes none waits for [`Self::freed`].
     #[must_use]
     pub(super) fn take_free(self: &Arc<Self>) -> Vec<Slot> {
         let mut limit = self.limit();
-        let free = limit.slots().saturating_sub(limit.busy);
+        let free = limit.slots().saturating_sub(limit.busy).saturating_sub(limit.awaited);
         limit.busy = limit.busy.saturating_add(free);
         (0..free).map(|_| Slot(Arc::clone(self))).collect()
+    }
+
+    /// Waits for a slot ahead of the runs, until `deadline`; none if there is none by then.
+    pub(super) async fn slot_by(self: &Arc<Self>, deadline: tokio::time::Instant) -> Option<Slot> {
+        let _waiting = Waiting::begin(self);
+        loop {
+            if let Some(slot) = self.take_one() {
+                return Some(slot);
+            }
+            tokio::select! {
+                () = self.freed_for_operators.notified() => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = tokio::time::sleep_until(deadline) => return None,
+            }
+        }
+    }
+
+    fn take_one(self: &Arc<Self>) -> Option<Slot> {
+        let mut limit = self.limit();
+        if limit.busy >= limit.slots() {
+            return None;
+        }
+        limit.busy = limit.busy.saturating_add(1);
+        Some(Slot(Arc::clone(self)))
     }
 
     /// Waits until a slot may be free. Whoever waits longest is told first.
@@ -127,6 +179,14 @@ impl Gateway {
     pub(super) fn is_troubled(&self) -> bool {
         self.troubled.load(Ordering::SeqCst)
     }
+}
+
+/// No second has more than `per_second` calls, wherever it begins: what may be made at once is taken off the pace that follows.
+fn quota(per_second: u32) -> Quota {
+    let at_once = (per_second / BURST_SHARE).max(1);
+    let pace = per_second.saturating_sub(at_once).saturating_add(1);
+    let least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    Quota::per_second(least_one(pace)).allow_burst(least_one(at_once))
 }
 
 impl Adaptive {
@@ -160,12 +220,35 @@ impl Adaptive {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use payment_providers::{ProviderKind, ProviderSettings, Providers};
+
     use super::*;
+
+    #[tokio::test]
+    async fn the_runs_leave_the_next_free_slot_to_an_operator_who_waits() {
+        service_kit::install_crypto_provider();
+        let settings = ProviderSettings::new(ProviderKind::Generic, "http://127.0.0.1:9".to_owned(), "key");
+        let asking = AskSettings { concurrency_max: 1, ..AskSettings::default() };
+        let gateway = Arc::new(Gateway::new(Providers::one("sim", &settings).unwrap(), &asking));
+        let run = gateway.take_free();
+        assert_eq!(run.len(), 1);
+        assert!(gateway.slot_by(tokio::time::Instant::now()).await.is_none(), "nobody waits for ever");
+        let mut operator = Box::pin(gateway.slot_by(tokio::time::Instant::now() + Duration::from_secs(60)));
+        assert!(futures::poll!(operator.as_mut()).is_pending());
+        drop(run);
+        assert!(gateway.take_free().is_empty(), "it is the operator's");
+        let slot = operator.await;
+        assert!(slot.is_some() && gateway.take_free().is_empty());
+        drop(slot);
+        assert_eq!(gateway.take_free().len(), 1, "nobody waits any more");
+    }
 
     fn adaptive(enabled: bool) -> Adaptive {
         Adaptive {
             enabled,
             busy: 0,
+            awaited: 0,
             limit: 10.0,
             hard: 10.0,
             slow: Duration::from_millis(100),
@@ -209,6 +292,30 @@ mod tests {
         let mut small = Adaptive { hard: 4.0, limit: 4.0, ..adaptive(true) };
         small.seed(100);
         assert_eq!(small.slots(), 4, "under the hard limit");
+    }
+
+    #[test]
+    fn no_second_has_more_calls_than_are_allowed_wherever_it_begins() {
+        const STEP: Duration = Duration::from_micros(100);
+        const STEPS: u32 = 30_000;
+        let second = Duration::from_secs(1);
+        for per_second in [1, 2, 5, 9, 10, 37, 100, 1_000] {
+            let clock = governor::clock::FakeRelativeClock::default();
+            let rate = RateLimiter::direct_with_clock(quota(per_second), clock.clone());
+            let mut admitted = Vec::new();
+            for step in 0..STEPS {
+                while rate.check().is_ok() {
+                    admitted.push(STEP * step);
+                }
+                clock.advance(STEP);
+            }
+            let in_second = |from: &Duration| admitted.iter().filter(|at| *at >= from && **at < *from + second).count();
+            let busiest = admitted.iter().map(in_second).max().unwrap_or(0);
+            let allowed = usize::try_from(per_second).unwrap_or(usize::MAX);
+            assert_eq!(busiest, allowed, "the busiest second");
+            // In three seconds at least nine tenths of what is allowed in them.
+            assert!(admitted.len() * 10 >= allowed * 3 * 9, "{per_second}: {}", admitted.len());
+        }
     }
 
     #[test]

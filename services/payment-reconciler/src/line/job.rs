@@ -43,10 +43,19 @@ impl Line {
         outcome
     }
 
-    pub(super) async fn ask_and_apply(&self, claimed: &Claimed, stop: &CancellationToken) -> Result<Outcome, LineError> {
+    async fn ask_and_apply(&self, claimed: &Claimed, stop: &CancellationToken) -> Result<Outcome, LineError> {
         let answer = self.ask(claimed, Question::Status, stop).await?;
+        self.act_on(claimed, &answer, stop).await
+    }
+
+    pub(super) async fn act_on(
+        &self,
+        claimed: &Claimed,
+        answer: &PgAnswer,
+        stop: &CancellationToken,
+    ) -> Result<Outcome, LineError> {
         service_kit::failpoint!("payment.asked");
-        let applied = Box::pin(self.settle(claimed, &answer, Mode::Normal)).await?;
+        let applied = Box::pin(self.settle(claimed, answer, Mode::Normal)).await?;
         Box::pin(self.follow(claimed, applied, stop)).await
     }
 

@@ -16,6 +16,7 @@ mod rows;
 pub mod run;
 mod schedule;
 pub mod settle;
+pub(crate) mod turn;
 mod write;
 
 use std::{

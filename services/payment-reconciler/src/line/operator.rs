@@ -3,17 +3,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::payment::{PaymentId, PgAnswer};
+use domain::payment::{PaymentId, PgAnswer, ProviderName};
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Line,
+    ask::Question,
     claim::Claimed,
     foresight,
     outcome::Outcome,
-    rows::Locked,
+    rows::{Locked, parsed},
     settle::{Applied, Next},
 };
 use crate::{
@@ -48,25 +49,42 @@ pub enum Told {
     Busy,
 }
 
+/// How long an operator's wish waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For a payment that somebody else holds.
+    pub held: Duration,
+    /// For a turn at the gateway: a slot, and the pace.
+    pub turn: Duration,
+}
+
 impl Line {
-    /// Claims a payment, asks about it and applies the answer in one transaction that also keeps who wanted it and why. Waits at most `wait`
-    /// for a claim of somebody else. To be run in a task that is not dropped.
+    /// Claims a payment, asks about it and applies the answer in one transaction that also keeps who wanted it and why. It takes a slot of the
+    /// gateway for that, ahead of the runs. To be run in a task that is not dropped.
     ///
     /// # Errors
     /// The gateway gives no answer, PostgreSQL, or [`LineError::LeaseLost`]; the payment is asked about again at its next time.
+    /// [`LineError::GatewayPaused`] and [`LineError::GatewayBusy`]: it was not asked.
     pub async fn settle_now(
         &self,
         payment: &PaymentId,
         by: OnBehalf,
-        wait: Duration,
+        patience: Patience,
         stop: &CancellationToken,
     ) -> Result<Told, LineError> {
-        let deadline = Instant::now() + wait;
+        let deadline = Instant::now() + patience.held;
         let by = Arc::new(by);
-        let claimed = loop {
+        let name = self.provider_of(payment).await?;
+        let gateway = self.gateway(&name)?;
+        // A slot is kept only while it is used: not while somebody else holds the payment.
+        let (_slot, claimed, until) = loop {
+            self.not_paused(&name).await?;
+            let until = Instant::now() + patience.turn;
+            let slot = self.slot_by(gateway, until, stop).await?;
             if let Some(claimed) = self.claim_one(payment).await? {
-                break Claimed { on_behalf: Some(Arc::clone(&by)), ..claimed };
+                break (slot, Claimed { on_behalf: Some(Arc::clone(&by)), ..claimed }, until);
             }
+            drop(slot);
             if self.is_success(payment).await? {
                 return Ok(Told::Success);
             }
@@ -78,9 +96,24 @@ impl Line {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         };
-        let done = Box::pin(self.ask_and_apply(&claimed, stop)).await;
+        if let Err(refused) = self.admit(&name, gateway, until, stop).await {
+            self.give_back(&claimed).await?;
+            return Err(refused);
+        }
+        let done = Box::pin(async {
+            let answer = self.ask_from(&claimed, Question::Status, true, stop).await?;
+            self.act_on(&claimed, &answer, stop).await
+        });
+        let done = done.await;
         self.conclude(&claimed, &done).await;
         done.map(Told::Done)
+    }
+
+    async fn provider_of(&self, payment: &PaymentId) -> Result<ProviderName, LineError> {
+        let session = pg::session(&self.pool).await?;
+        let rows = session.rows("SELECT provider FROM payment WHERE payment_id = $1", &[&payment.as_str()]).await?;
+        let row = rows.first().ok_or_else(|| LineError::UnknownPayment(payment.to_string()))?;
+        parsed(row, "provider")
     }
 
     async fn is_success(&self, payment: &PaymentId) -> Result<bool, LineError> {

@@ -89,7 +89,7 @@ fn operators() -> Value {
             responses(ok("What is due.", "Retried"), &with(&with(&OPERATOR, &WISH), &["unknown_order", "refused"]))),
         "/v1/admin/orders/{orderId}/resolve": post("resolveOrder", "Ask the gateway, then do what the tables of states allow", order(), "ResolveWish",
             responses(ok("What was done, or would be.", "Resolved"),
-                &with(&with(&OPERATOR, &WISH), &["unknown_order", "refused", "busy", "gateway_unavailable"]))),
+                &with(&with(&OPERATOR, &WISH), &["unknown_order", "refused", "busy", "gateway_unavailable", "gateway_busy", "gateway_paused"]))),
         "/v1/admin/refunds": {"get": get("refunds", "Refunds, the oldest first", "operators", &[limit(), after(), state],
             &responses(ok("A page.", "RefundPage"), &with(&OPERATOR, &["invalid_fields"])))},
         "/v1/admin/refunds/{refundId}/hold": post("holdRefund", "Keep it from being sent", refund(), "Wish", refund_answers()),

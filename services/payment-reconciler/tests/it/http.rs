@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use domain::{
     clock::SystemClock,
-    payment::{OrderId, PaymentId, PgAnswer, RefundId},
+    payment::{OrderId, PaymentId, PgAnswer, PgReference, ProviderName, RefundId},
     secret::Secret,
 };
 use payment_providers::port::PaymentProvider;
@@ -22,7 +22,7 @@ use payment_reconciler::{
     error::LineError,
     http::{App, serve},
     line::{
-        operator::{OnBehalf, Told},
+        operator::{OnBehalf, Patience, Told},
         outcome::Outcome,
     },
     openapi,
@@ -47,10 +47,16 @@ pub const TOKEN: &str = "annas-token-that-only-tests-know";
 static DESCRIPTION: LazyLock<Description> = LazyLock::new(|| Description::new(openapi::document()));
 
 /// What the line would do, without a line.
-#[derive(Default)]
 pub struct Fake {
+    pub pg: Arc<Scripted>,
     pub settled: Mutex<Vec<String>>,
     pub busy: Mutex<bool>,
+}
+
+impl Fake {
+    fn of(pg: Arc<Scripted>) -> Arc<Self> {
+        Arc::new(Self { pg, settled: Mutex::default(), busy: Mutex::default() })
+    }
 }
 
 #[async_trait]
@@ -58,6 +64,10 @@ impl Hands for Fake {
     async fn settle_now(&self, payment: &PaymentId, _: OnBehalf) -> Result<Told, LineError> {
         self.settled.lock().unwrap().push(payment.to_string());
         Ok(if *self.busy.lock().unwrap() { Told::Busy } else { Told::Done(Outcome::Settled) })
+    }
+
+    async fn ask(&self, _: &ProviderName, reference: &PgReference) -> Result<PgAnswer, LineError> {
+        Ok(self.pg.query(reference).await?)
     }
 
     async fn foresee(&self, _: &OrderId, _: &PaymentId, answer: &PgAnswer) -> Result<String, LineError> {
@@ -121,13 +131,16 @@ pub async fn stage_over(world: &World, line: &Arc<Line>, wait_ms: u64) -> Stage 
 /// The same for a gateway of another name.
 pub async fn stage_over_gateway(world: &World, line: &Arc<Line>, gateway: &str, wait_ms: u64) -> Stage {
     let provider = Arc::clone(&line.gateway(&gateway.parse().unwrap()).unwrap().provider);
-    let hands = LineHands::new(Arc::clone(line), Duration::from_millis(wait_ms), CancellationToken::new());
-    let unused = (Scripted::named("unused"), Arc::new(Fake::default()));
+    let patience = Patience { held: Duration::from_millis(wait_ms), turn: Duration::from_millis(wait_ms) };
+    let hands = LineHands::new(Arc::clone(line), patience, CancellationToken::new());
+    let pg = Scripted::named("unused");
+    let unused = (Arc::clone(&pg), Fake::of(pg));
     serving(world, &format!("anna:{TOKEN}"), AuditSettings::default(), provider, Arc::new(hands), unused).await
 }
 
 async fn stage_in(world: &World, tokens: &str, audit: AuditSettings) -> Stage {
-    let (pg, hands) = (Scripted::named("sim"), Arc::new(Fake::default()));
+    let pg = Scripted::named("sim");
+    let hands = Fake::of(Arc::clone(&pg));
     let (provider, own) = (Arc::clone(&pg) as Arc<dyn PaymentProvider>, Arc::clone(&hands) as Arc<dyn Hands>);
     serving(world, tokens, audit, provider, own, (pg, hands)).await
 }
