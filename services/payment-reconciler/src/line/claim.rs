@@ -133,7 +133,7 @@ impl Line {
         let session = pg::session(&self.pool).await?;
         let slots = i64::try_from(slots).unwrap_or(i64::MAX);
         let run = &self.settings.run;
-        let with_fresh = scope == Scope::Run;
+        let with_fresh = scope != Scope::Due;
         let rows = session
             .rows(
                 CLAIM,

@@ -21,7 +21,8 @@ mod write;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
+    time::Instant,
 };
 
 use domain::payment::{Policy, ProviderName};
@@ -52,6 +53,8 @@ pub struct Line {
     holder: Uuid,
     settings: LineSettings,
     beat: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// When the run began that is under way, by this process' own clock.
+    run_began: Mutex<Option<Instant>>,
 }
 
 impl Line {
@@ -80,6 +83,7 @@ impl Line {
             holder,
             settings,
             beat: OnceLock::new(),
+            run_began: Mutex::default(),
         }))
     }
 

@@ -25,6 +25,9 @@ pub enum Scope {
     Run,
     /// What is due or hinted at.
     Due,
+    /// The same and stale orders, beside a run that goes on although the next one's time has come: it waits for slow payments, and what has
+    /// become stale meanwhile does not wait with it.
+    Late,
 }
 
 /// How often each outcome came out, if nothing kept the work from being claimed.

@@ -1,6 +1,9 @@
 //! When runs are made: stale orders every minute, one run behind the other; and beside them, gateway by gateway, whatever is due or hinted at.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
 
 use domain::payment::ProviderName;
 use tokio::task::JoinSet;
@@ -24,14 +27,30 @@ impl Line {
 
     /// Runs never overlap. A failed one is logged, and the next comes at its time.
     async fn repeat_runs(self: &Arc<Self>, stop: &CancellationToken) {
-        let interval = Duration::from_millis(self.settings.run.interval_ms);
+        let interval = self.run_interval();
         while !stop.is_cancelled() {
             self.progressed(Scope::Run);
+            self.run_began(Some(Instant::now()));
             if let Err(error) = self.run_once(Scope::Run, stop).await {
                 tracing::error!(%error, "Reconciliation: the run failed; the next one comes at its time");
             }
+            self.run_began(None);
             pause(interval, stop).await;
         }
+    }
+
+    const fn run_interval(&self) -> Duration {
+        Duration::from_millis(self.settings.run.interval_ms)
+    }
+
+    fn run_began(&self, at: Option<Instant>) {
+        *self.run_began.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// What a look takes: stale orders, too, if the run that should do it is still busy with older ones.
+    fn scope_of_look(&self) -> Scope {
+        let began = *self.run_began.lock().unwrap_or_else(PoisonError::into_inner);
+        if began.is_some_and(|at| at.elapsed() > self.run_interval()) { Scope::Late } else { Scope::Due }
     }
 
     /// Looks for what is due or hinted at of one gateway. The next look begins although answers of the ones before are still waited for: a slow
@@ -44,7 +63,7 @@ impl Line {
             let (line, name, stop_look, claiming) = (Arc::clone(&self), name.clone(), stop.clone(), claimed.clone().drop_guard());
             looks.spawn(async move {
                 let began_at = line.now().await?;
-                line.drain(&name, Scope::Due, began_at, &stop_look, Some(claiming)).await
+                line.drain(&name, line.scope_of_look(), began_at, &stop_look, Some(claiming)).await
             });
             claimed.cancelled().await;
             pause(interval, &stop).await;

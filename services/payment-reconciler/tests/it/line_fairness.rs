@@ -109,6 +109,10 @@ async fn a_slow_payment_delays_only_itself() {
     stage.place("due", Script::paid()).await;
     stage.sql.run("UPDATE payment SET next_check_at = payment_now() WHERE payment_id = 'p-due'").await;
     becomes(&stage, "due", "COMPLETED SUCCESS").await;
+    // Nor does what has become stale since the run began that waits for it.
+    stage.place("fresh", Script::paid()).await;
+    becomes(&stage, "fresh", "COMPLETED SUCCESS").await;
+    assert_eq!(stage.sql.number("SELECT count(*) FROM payment WHERE holder IS NOT NULL").await, 1, "it is still waited for");
     // A second slow one, taken by a look between runs, does no more harm than the first.
     stage.place("slow-hinted", Script::paid().taking_ms(NEVER_MS)).await;
     stage.sql.run("UPDATE payment SET hinted_at = payment_now() WHERE payment_id = 'p-slow-hinted'").await;
@@ -198,6 +202,8 @@ async fn a_gateway_that_hangs_holds_up_no_other_gateway() {
     place("late").await;
     stage.sql.run("UPDATE payment SET hinted_at = payment_now() WHERE payment_id = 'p-late'").await;
     becomes(&stage, "late", "COMPLETED SUCCESS").await;
+    place("fresh").await;
+    becomes(&stage, "fresh", "COMPLETED SUCCESS").await;
     assert_eq!(
         stage.sql.number("SELECT count(*) FROM payment WHERE holder IS NOT NULL").await,
         10,
