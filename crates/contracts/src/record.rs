@@ -147,6 +147,16 @@ impl RawRecord<'_> {
         self.headers.text(names::TRACEPARENT).and_then(|text| text.parse().ok())
     }
 
+    /// Its trace context, if somebody records the trace. Most records carry one that nobody records: only its last digit is read.
+    #[must_use]
+    pub fn recorded_trace(&self) -> Option<TraceParent> {
+        let text = self.headers.text(names::TRACEPARENT)?;
+        let flags = text.get(TraceParent::FLAGS)?;
+        let is_recorded =
+            flags.bytes().last().is_some_and(|digit| matches!(digit, b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f'));
+        if is_recorded { text.parse().ok() } else { None }
+    }
+
     /// How many bytes key, value and headers have together.
     #[must_use]
     pub fn size_bytes(&self) -> usize {

@@ -17,6 +17,9 @@ pub struct TraceParent {
 }
 
 impl TraceParent {
+    /// Where its flags stand in the header's text, in every version.
+    pub(crate) const FLAGS: std::ops::Range<usize> = 53..55;
+
     /// A new trace. Ids come from the UUID generator, which is seeded per process.
     #[must_use]
     pub fn fresh(now: Timestamp, sampled: bool) -> Self {

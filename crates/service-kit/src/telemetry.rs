@@ -45,14 +45,6 @@ impl Default for TelemetrySettings {
     }
 }
 
-impl TelemetrySettings {
-    /// Whether traces are sent.
-    #[must_use]
-    pub fn exports(&self) -> bool {
-        self.otlp_endpoint.as_ref().is_some_and(|endpoint| !endpoint.is_empty())
-    }
-}
-
 impl Validate for TelemetrySettings {
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();

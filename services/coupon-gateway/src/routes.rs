@@ -2,9 +2,24 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use actix_web::{HttpRequest, HttpResponse, ResponseError, guard, http::Method, web};
+use actix_web::{
+    HttpRequest, HttpResponse, ResponseError, guard,
+    http::{
+        Method,
+        header::{self, HeaderValue},
+    },
+    middleware::DefaultHeaders,
+    web,
+};
 
 use crate::{admin, error::ApiError, intake, openapi, status, worker::Worker};
+
+/// What an answer says of being kept, unless it says something else itself: the next one may differ. It is told in this one place, so
+/// that no way of answering can forget it.
+#[must_use]
+pub fn not_to_be_kept() -> DefaultHeaders {
+    DefaultHeaders::new().add((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+}
 
 /// Adds every address. Handlers of members' requests hold their worker; operators' handlers reach the state by
 /// `web::Data<AppState>`.

@@ -118,7 +118,7 @@ fn listen(app: &Arc<AppState>, ops: Ops) -> anyhow::Result<(Serving, ServerHandl
     let server = HttpServer::new(move || {
         let worker = Gate::lazy(&shared.settings.redis).map(|gate| Worker::start(Arc::clone(&shared), Arc::new(gate)));
         let ops = ops.clone();
-        App::new().configure(move |config| {
+        App::new().wrap(routes::not_to_be_kept()).configure(move |config| {
             // The settings were tried above, so there is a worker.
             if let Ok(worker) = &worker {
                 routes::configure(config, worker);

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use contracts::{Decoded, LogKey, RawRecord, RecordBatch, TraceParent, Unusable, decode};
+use contracts::{Decoded, LogKey, RawRecord, RecordBatch, Unusable, decode};
 use domain::coupon::{Body, LogIncarnation, Record};
+
+use crate::trace::Traces;
 
 /// Raw records as they were fetched, chunk by chunk, with the index of each chunk's first record.
 #[derive(Debug, Default)]
@@ -37,19 +39,17 @@ pub struct Batch {
     raw: Chunks,
     records: Vec<Record>,
     unusable: BTreeMap<i64, Unusable>,
-    traces: Vec<TraceParent>,
+    traces: Traces,
 }
 
 impl Batch {
-    /// Reads the records. `traces_max` bounds how many trace parents are kept for the batch's span; 0 reads none.
+    /// Reads the records.
     #[must_use]
-    pub fn read(raw: RecordBatch, log_key: &LogKey, log: &LogIncarnation, traces_max: usize) -> Self {
+    pub fn read(raw: RecordBatch, log_key: &LogKey, log: &LogIncarnation) -> Self {
         let mut batch = Self { records: Vec::with_capacity(raw.len()), ..Self::default() };
         for record in raw.iter() {
-            if batch.traces.len() < traces_max
-                && let Some(trace) = record.trace_parent().filter(|trace| trace.sampled())
-            {
-                batch.traces.push(trace);
+            if let Some(trace) = record.recorded_trace() {
+                batch.traces.push(record.offset, trace);
             }
             match decode(&record, log_key, log) {
                 Decoded::Usable(usable) => batch.records.push(usable),
@@ -64,14 +64,13 @@ impl Batch {
     }
 
     /// Puts `later`, which follows in the log, behind this one.
-    pub fn append(&mut self, mut later: Self, traces_max: usize) {
+    pub fn append(&mut self, mut later: Self) {
         for (_, chunk) in later.raw.chunks {
             self.raw.push(chunk);
         }
         self.records.append(&mut later.records);
         self.unusable.append(&mut later.unusable);
         self.traces.append(&mut later.traces);
-        self.traces.truncate(traces_max);
     }
 
     /// How many bytes of keys, values and headers it holds.
@@ -100,9 +99,9 @@ impl Batch {
         self.raw.len == 0
     }
 
-    /// The traces of its requests, as far as they were kept.
+    /// The traces of its records, as far as somebody records them.
     #[must_use]
-    pub fn traces(&self) -> &[TraceParent] {
+    pub const fn traces(&self) -> &Traces {
         &self.traces
     }
 
@@ -159,6 +158,12 @@ impl<'a> Slice<'a> {
         self.batch.records.get(start..end).unwrap_or_default()
     }
 
+    /// The traces of its records, as far as somebody records them.
+    #[must_use]
+    pub fn traces(&self) -> Traces {
+        self.batch.traces.within(self.from, self.to)
+    }
+
     /// The records that cannot be used, by offset.
     pub fn unusable(&self) -> impl Iterator<Item = (i64, &'a Unusable)> + use<'a> {
         self.batch.unusable.range(self.from..self.to).map(|(offset, unusable)| (*offset, unusable))
@@ -203,7 +208,7 @@ impl<'a> Slice<'a> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use contracts::{Envelope, encode_request};
+    use contracts::{Envelope, TraceParent, encode_request};
     use domain::{
         clock::Timestamp,
         coupon::Request,
@@ -213,27 +218,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn traces_are_kept_up_to_the_bound_and_only_where_they_are_recorded() {
+    fn traces_are_kept_where_they_are_recorded_and_found_by_their_place() {
         let key = LogKey::parse("a-secret-that-is-long-enough-for-this").unwrap();
         let log = LogIncarnation { cluster_id: "c".to_owned(), topic_id: "t".to_owned() };
-        let read = |traces_max: usize| {
+        let trace = |n: u8| TraceParent { trace_id: u128::from(n) + 1, span_id: 7, flags: n % 2 };
+        let read = |numbers: std::ops::Range<u8>| {
             let mut raw = RecordBatch::new();
-            for n in 0..10_u8 {
+            for n in numbers {
                 let coupon = CouponCode::new("c").unwrap();
                 let member = MemberId::new(format!("m{n}")).unwrap();
                 let id = RequestId::from_idempotency_key(&coupon, &member, "k");
-                let trace = TraceParent { trace_id: u128::from(n) + 1, span_id: 7, flags: n % 2 };
-                let envelope = Envelope { source: "/t", time: Timestamp::default(), trace_parent: Some(trace) };
+                let envelope = Envelope { source: "/t", time: Timestamp::default(), trace_parent: Some(trace(n)) };
                 let record = encode_request(&Request { id, coupon, member, admitted: false }, None, &key, &envelope);
                 raw.push_raw(&record.at(0, i64::from(n), 1));
             }
-            Batch::read(raw, &key, &log, traces_max)
+            Batch::read(raw, &key, &log)
         };
-        assert!(read(0).traces().is_empty());
-        assert_eq!(read(3).traces().len(), 3);
-        let mut both = read(100);
-        assert_eq!(both.traces().len(), 5);
-        both.append(read(100), 7);
-        assert_eq!(both.traces().len(), 7);
+        let mut both = read(0..10);
+        both.append(read(10..20));
+        for n in 0..20 {
+            assert_eq!(both.traces().at(i64::from(n)), Some(trace(n)).filter(|trace| trace.sampled()), "{n}");
+        }
+        let some: Vec<TraceParent> = both.traces().within(5, 11).iter().collect();
+        assert_eq!(some, [trace(5), trace(7), trace(9)]);
+        assert_eq!(both.traces().within(20, 30), Traces::default());
     }
 }

@@ -13,9 +13,6 @@ use service_kit::{
     telemetry::TelemetrySettings,
 };
 
-/// Trace parents that a batch's span links to, at most.
-const LINKS_MAX: usize = 128;
-
 /// All settings of the service.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -130,12 +127,6 @@ impl Settings {
     #[must_use]
     pub const fn transaction_timeout(&self) -> Duration {
         Duration::from_millis(self.transaction_timeout_ms)
-    }
-
-    /// Trace parents that a batch keeps: none where nobody collects them.
-    #[must_use]
-    pub fn traces_max(&self) -> usize {
-        if self.telemetry.exports() { LINKS_MAX } else { 0 }
     }
 
     /// The key of signed records.

@@ -227,11 +227,10 @@ impl Coordinator {
         let identity = Partition { topic: topics.created.clone(), partition, incarnation: log.clone() };
         let intake = Intake {
             records,
-            hopper: Arc::new(Hopper::new(settings.batch.limits(), settings.traces_max())),
+            hopper: Arc::new(Hopper::new(settings.batch.limits())),
             memory: PartitionMemory::new(shared.memory.clone()),
             log_key: shared.log_key.clone(),
             log: log.clone(),
-            traces_max: settings.traces_max(),
             cancel: cancel.clone(),
         };
         let decider = Decider {

@@ -115,7 +115,7 @@ impl Decider {
             match self.store.apply(&job).await {
                 Ok(Applied::Committed(committed)) => {
                     metric::committed(&committed.decisions, slice.len(), started.elapsed());
-                    self.commit(slice.to, *committed).await;
+                    self.commit(&slice, *committed).await;
                     return Ok(());
                 }
                 Ok(Applied::Undelivered(missing)) => self.deliver(&slice, missing, &mut delivered).await?,
@@ -160,14 +160,15 @@ impl Decider {
         }
     }
 
-    async fn commit(&mut self, to: i64, committed: Committed) {
+    async fn commit(&mut self, slice: &Slice<'_>, committed: Committed) {
+        let to = slice.to;
         let from = std::mem::replace(&mut self.position, to);
         self.status.set_waits(false, self.board.now());
         self.status.set_decided(to, self.board.now());
         let Committed { decisions, coupons } = committed;
         let complete = decisions.told.is_empty();
         let share = self.share.for_rows(decisions.rows.len());
-        self.feed.push(Fresh { from, to, rows: decisions.rows, coupons, complete, share }).await;
+        self.feed.push(Fresh { from, to, rows: decisions.rows, traces: slice.traces(), coupons, complete, share }).await;
     }
 
     /// Passes records on until all are acknowledged.

@@ -14,7 +14,7 @@ use std::{
 use domain::coupon::{Coupon, NewRow};
 use tokio::sync::{mpsc, watch};
 
-use crate::memory::Share;
+use crate::{memory::Share, trace::Traces};
 
 /// Batches that may wait for one follower.
 const WAITING_BATCHES_MAX: usize = 2;
@@ -32,6 +32,8 @@ pub struct Fresh {
     pub to: i64,
     /// New rows, in the order of the log.
     pub rows: Vec<NewRow>,
+    /// The traces of their requests.
+    pub traces: Traces,
     /// The coupons that it named, as they are after it.
     pub coupons: Vec<Coupon>,
     /// Whether `rows` is all that followers have to tell of this range. Rows that were only told again are in the ledger alone.

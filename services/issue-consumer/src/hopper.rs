@@ -22,7 +22,6 @@ struct Slot {
 pub struct Hopper {
     slot: Mutex<Slot>,
     limits: BatchLimits,
-    traces_max: usize,
     filled: Notify,
     taken: Notify,
 }
@@ -30,8 +29,8 @@ pub struct Hopper {
 impl Hopper {
     /// An empty one. A batch may pass the limits by the last chunk that was put in.
     #[must_use]
-    pub fn new(limits: BatchLimits, traces_max: usize) -> Self {
-        Self { slot: Mutex::default(), limits, traces_max, filled: Notify::new(), taken: Notify::new() }
+    pub fn new(limits: BatchLimits) -> Self {
+        Self { slot: Mutex::default(), limits, filled: Notify::new(), taken: Notify::new() }
     }
 
     /// Waits until there is room, and says for how many records. None when nobody takes batches any more. Cancel safe.
@@ -65,7 +64,7 @@ impl Hopper {
     /// Puts the records that follow behind what is there, with the memory that they take.
     pub fn put(&self, chunk: Batch, share: Share) {
         let mut slot = self.lock();
-        slot.batch.append(chunk, self.traces_max);
+        slot.batch.append(chunk);
         slot.share.merge(share);
         drop(slot);
         self.filled.notify_one();
@@ -144,11 +143,11 @@ mod tests {
             raw.push((0, offset, 1), Some(b"c"), Some(br#"{"userId":"u","couponId":"c"}"#), []);
         }
         let log = LogIncarnation { cluster_id: "c".to_owned(), topic_id: "t".to_owned() };
-        Batch::read(raw, &LogKey::parse("a-secret-that-is-long-enough-for-this").unwrap(), &log, 0)
+        Batch::read(raw, &LogKey::parse("a-secret-that-is-long-enough-for-this").unwrap(), &log)
     }
 
     fn hopper(records_max: usize, wait: Duration) -> Hopper {
-        Hopper::new(BatchLimits { records_max, bytes_max: 1 << 20, wait }, 0)
+        Hopper::new(BatchLimits { records_max, bytes_max: 1 << 20, wait })
     }
 
     #[tokio::test]

@@ -27,8 +27,6 @@ pub struct Intake {
     pub log_key: Arc<LogKey>,
     /// The log that is read.
     pub log: LogIncarnation,
-    /// How many trace parents a batch keeps; 0 without a collector.
-    pub traces_max: usize,
     /// Ends it.
     pub cancel: CancellationToken,
 }
@@ -62,7 +60,7 @@ impl Intake {
                         () = self.cancel.cancelled() => return End::Cancelled,
                         () = self.hopper.closed() => return End::Cancelled,
                     };
-                    self.hopper.put(Batch::read(raw, &self.log_key, &self.log, self.traces_max), share);
+                    self.hopper.put(Batch::read(raw, &self.log_key, &self.log), share);
                 }
                 Err(KafkaIoError::OutOfRange { partition, detail }) => {
                     tracing::error!(partition, detail, "the log cannot be read on");

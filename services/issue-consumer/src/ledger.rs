@@ -11,10 +11,10 @@ use postgres_io::{COUPON_COLUMNS, PostgresSettings};
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, Row, types::ToSql};
 
-use crate::error::StoreError;
+use crate::{error::StoreError, trace::Traces};
 
 const ROWS: &str = "SELECT coupon_code, request_id, member_id, log_offset, told_offset, \
-     (extract(epoch FROM appended_at) * 1000)::bigint, admitted, outcome::text, sequence, issued_request_id FROM coupon_request \
+     (extract(epoch FROM appended_at) * 1000)::bigint, admitted, outcome::text, sequence, issued_request_id, traceparent FROM coupon_request \
      WHERE partition = $1 AND told_offset >= $2 AND told_offset < $3";
 
 /// Of the coupons of partition `$1`, those that a gate may be open for.
@@ -46,11 +46,18 @@ impl Ledger {
         Self { settings, topic, partition, timeout, client: Mutex::new(None) }
     }
 
-    /// Up to `limit` rows with a told offset in `[from, to)`, by told offset; of one coupon, if one is given.
+    /// Up to `limit` rows with a told offset in `[from, to)`, by told offset; of one coupon, if one is given. With them, the traces of their
+    /// requests.
     ///
     /// # Errors
     /// [`StoreError`], when the database cannot be asked.
-    pub async fn rows(&self, from: i64, to: i64, coupon: Option<&CouponCode>, limit: i64) -> Result<Vec<NewRow>, StoreError> {
+    pub async fn rows(
+        &self,
+        from: i64,
+        to: i64,
+        coupon: Option<&CouponCode>,
+        limit: i64,
+    ) -> Result<(Vec<NewRow>, Traces), StoreError> {
         let rows = match coupon {
             None => self.query(&format!("{ROWS} ORDER BY told_offset LIMIT $4"), &[&self.partition, &from, &to, &limit]).await?,
             Some(code) => {
@@ -58,7 +65,11 @@ impl Ledger {
                 self.query(&text, &[&self.partition, &from, &to, &limit, &code.as_str()]).await?
             }
         };
-        rows.iter().map(|row| self.row(row)).collect()
+        let new = rows.iter().map(|row| self.row(row)).collect::<Result<Vec<_>, _>>()?;
+        // A text that is no trace is no reason to keep an outcome back.
+        let trace = |row: &Row| row.try_get::<_, Option<&str>>(10).ok()??.parse().ok();
+        let traces = new.iter().zip(&rows).filter_map(|(new, row)| Some((new.row.place.offset, trace(row)?))).collect();
+        Ok((new, traces))
     }
 
     /// The reserved coupons of this partition that a gate may be open for.

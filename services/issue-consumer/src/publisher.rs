@@ -18,6 +18,7 @@ use crate::{
     ledger::Ledger,
     memory::Memory,
     metric,
+    trace::Traces,
 };
 
 /// Who speaks in the envelope of an event.
@@ -72,7 +73,7 @@ impl Publisher {
                 None => break,
                 Some(Step::Fresh(fresh)) => {
                     let rows: Vec<&NewRow> = fresh.rows.iter().filter(|new| new.told_offset >= cursor).collect();
-                    self.announce(&rows, true).await.map(|()| fresh.to)
+                    self.announce(&rows, &fresh.traces, true).await.map(|()| fresh.to)
                 }
                 Some(Step::ReadTo(to)) => self.announce_from_ledger(cursor, to).await,
             };
@@ -133,14 +134,14 @@ impl Publisher {
 
     /// Announces one page and returns the cursor behind it.
     async fn announce_from_ledger(&self, from: i64, to: i64) -> Result<i64, String> {
-        let rows = self.ledger.rows(from, to, None, PAGE_ROWS).await.map_err(|error| error.to_string())?;
-        self.announce(&rows.iter().collect::<Vec<_>>(), false).await?;
+        let (rows, traces) = self.ledger.rows(from, to, None, PAGE_ROWS).await.map_err(|error| error.to_string())?;
+        self.announce(&rows.iter().collect::<Vec<_>>(), &traces, false).await?;
         let full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= PAGE_ROWS);
         Ok(rows.last().filter(|_| full).map_or(to, |last| last.told_offset.saturating_add(1)))
     }
 
-    async fn announce(&self, rows: &[&NewRow], from_memory: bool) -> Result<(), String> {
-        let envelope = Envelope { source: SOURCE, time: self.clock.now(), trace_parent: None };
+    async fn announce(&self, rows: &[&NewRow], traces: &Traces, from_memory: bool) -> Result<(), String> {
+        let now = self.clock.now();
         let mut waiting = Waiting::default();
         service_kit::failpoint!("consumer.publish.before", return Err("failpoint".to_owned()));
         let mut rest = rows;
@@ -158,6 +159,7 @@ impl Publisher {
             waiting.rooms.extend(room);
             let (part, later) = rest.split_at(part.min(rest.len()));
             for new in part {
+                let envelope = Envelope { source: SOURCE, time: now, trace_parent: traces.at(new.row.place.offset) };
                 self.publish(&encode_outcome(&new.row, &envelope), new.row.outcome, &mut waiting).await?;
             }
             rest = later;

@@ -149,7 +149,7 @@ impl Settler {
         };
         while cursor < to {
             let rows = self.ledger.rows(cursor, to, Some(&coupon.code), PAGE_ROWS).await;
-            let rows = rows.map_err(|error| Failure::Away(error.to_string()))?;
+            let (rows, _) = rows.map_err(|error| Failure::Away(error.to_string()))?;
             let full = i64::try_from(rows.len()).is_ok_and(|rows| rows >= PAGE_ROWS);
             let end = rows.last().filter(|_| full).map_or(to, |last| last.told_offset.saturating_add(1));
             let rows: Vec<&NewRow> = rows.iter().collect();

@@ -120,8 +120,5 @@ fn pending(id: CommandId, place: Place) -> HttpResponse {
 
 /// An answer of the operators' interface.
 pub fn json(status: StatusCode, body: String) -> HttpResponse {
-    HttpResponse::build(status)
-        .insert_header((header::CONTENT_TYPE, "application/json"))
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(body)
+    HttpResponse::build(status).insert_header((header::CONTENT_TYPE, "application/json")).body(body)
 }

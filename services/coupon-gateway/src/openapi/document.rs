@@ -69,7 +69,7 @@ pub fn document() -> Value {
             "headers": {
                 "RetryAfter": {"description": "Whole seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
                 "ETag": {"description": "Names what was answered, for `If-None-Match`.", "schema": {"type": "string", "pattern": "^\".+\"$"}},
-                "NoStore": {"description": "The next answer may differ.", "schema": {"type": "string"}},
+                "NoStore": {"description": "The next answer may differ.", "schema": {"const": "no-store"}},
             },
             "securitySchemes": {
                 "member": {
@@ -108,18 +108,23 @@ fn problem(status: u16, errors: &[&&(u16, &str, &str)]) -> Value {
     let codes: Vec<&str> = errors.iter().map(|(_, code, _)| *code).collect();
     let mut response = json!({
         "description": description.join("\n\n"),
+        "headers": no_store(),
         "content": {"application/problem+json": {"schema": {
             "$ref": "#/components/schemas/Problem",
             "properties": {"status": {"const": status}, "code": {"enum": codes}},
         }}},
     });
     if matches!(status, 429 | 503)
-        && let Some(object) = response.as_object_mut()
+        && let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut)
     {
-        object
-            .insert("headers".to_owned(), json!({"Retry-After": {"$ref": "#/components/headers/RetryAfter", "required": true}}));
+        headers.insert("Retry-After".to_owned(), json!({"$ref": "#/components/headers/RetryAfter", "required": true}));
     }
     response
+}
+
+/// The headers of an answer that must not be kept.
+pub(super) fn no_store() -> Value {
+    json!({"Cache-Control": {"$ref": "#/components/headers/NoStore", "required": true}})
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::document::responses;
+use super::document::{no_store, responses};
 
 const ASKER: [&str; 5] = ["unauthorized", "token_expired", "rate_limited", "identity_unavailable", "internal"];
 const OPERATOR: [&str; 6] =
@@ -25,7 +25,7 @@ fn json_of(description: &str, schema: &str) -> Value {
 fn fresh(description: &str, schema: &str) -> Value {
     let mut response = json_of(description, schema);
     if let Some(object) = response.as_object_mut() {
-        object.insert("headers".to_owned(), json!({"Cache-Control": {"$ref": "#/components/headers/NoStore", "required": true}}));
+        object.insert("headers".to_owned(), no_store());
     }
     response
 }
@@ -102,7 +102,8 @@ fn members() -> Value {
             "requestBody": body("CouponRequest", false),
             "responses": responses(json!({"202": {
                 "description": "The request is in the log, or in the ledger already.",
-                "headers": {"traceparent": {"description": "The trace of this request.", "required": true, "schema": {"type": "string"}}},
+                "headers": {"Cache-Control": {"$ref": "#/components/headers/NoStore", "required": true},
+                    "traceparent": {"description": "The trace of this request.", "required": true, "schema": {"type": "string"}}},
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Accepted"}}},
             }}), &with(&ASKER, &[
                 "invalid_fields", "malformed_body", "not_yours", "not_open", "closed", "paused", "ended", "unknown_coupon",
@@ -123,7 +124,7 @@ fn members() -> Value {
             "parameters": [ticket()],
             "responses": responses(json!({"200": {
                 "description": "The stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}},
-                "headers": {"Cache-Control": {"$ref": "#/components/headers/NoStore", "required": true}},
+                "headers": no_store(),
             }}), &with(&ASKER, &["invalid_fields", "not_yours", "unknown_ticket", "overloaded"])),
         }},
         "/v1/coupons/{code}/members/{memberId}": {"get": {

@@ -43,10 +43,7 @@ pub async fn ticket_events(worker: Rc<Worker>, request: HttpRequest) -> Result<H
         let event = watch.next().await?;
         Some((Ok::<_, actix_web::Error>(event), watch))
     });
-    Ok(HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")))
-        .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
-        .streaming(events))
+    Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"))).streaming(events))
 }
 
 impl Watch {

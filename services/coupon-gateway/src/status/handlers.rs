@@ -41,12 +41,8 @@ fn same_member(caller: Option<&MemberId>, owner: &MemberId) -> Result<(), ApiErr
     if caller.is_none_or(|caller| caller == owner) { Ok(()) } else { Err(ApiError::NotYours) }
 }
 
-/// An answer that must not be kept, because the next one may differ.
 fn json(body: String) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
-        .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
-        .body(body)
+    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json"))).body(body)
 }
 
 fn request_object(request: RequestId, coupon: &CouponCode, member: &MemberId) -> Object {

@@ -229,7 +229,9 @@ async fn sold_out_is_answered_from_memory_but_never_to_a_request_that_exists() {
         })
         .await;
         let before = requests_in(&world, partition).await.len();
-        assert_eq!(gateway.ask(&coupon, "later").await.problem(), (410, "sold_out".to_owned()));
+        let from_memory = gateway.ask(&coupon, "later").await;
+        assert_eq!(from_memory.problem(), (410, "sold_out".to_owned()));
+        assert_eq!(from_memory.headers["cache-control"], "no-store", "the answer may be another one after a restock");
         assert_eq!(requests_in(&world, partition).await.len(), before, "nothing is appended");
 
         // The winner's request exists, under its key and, of a reserved coupon, under his name.

@@ -242,7 +242,7 @@ async fn transaction(
         return Ok(Applied::Undelivered(missing));
     }
     let notes: Vec<Note> = delivered.into_iter().filter_map(|out| out.note(job.delivered)).collect();
-    write::all(connection, partition.partition, &state, &decisions, &notes, committing).await?;
+    write::all(connection, partition.partition, &state, &decisions, &job.slice.traces(), &notes, committing).await?;
     let coupons = state.coupons.into_values().filter_map(|fold| fold.coupon).filter(|c| c.partition == partition.partition);
     Ok(Applied::Committed(Box::new(Committed { decisions, coupons: coupons.collect() })))
 }

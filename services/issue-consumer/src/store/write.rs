@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::{Connection, Note, coupons::Columns};
-use crate::{copy_rows, error::StoreError};
+use crate::{copy_rows, error::StoreError, trace::Traces};
 
 /// Writes all of it and commits, in two round trips. `committing` tells, even if this future is dropped, whether COMMIT may have been sent.
 pub(super) async fn all(
@@ -19,6 +19,7 @@ pub(super) async fn all(
     partition: i32,
     state: &FoldState,
     decisions: &Decisions,
+    traces: &Traces,
     notes: &[Note],
     committing: &mut bool,
 ) -> Result<(), StoreError> {
@@ -26,7 +27,7 @@ pub(super) async fn all(
     let (inserted, updated, copied) = futures::join!(
         insert_coupons(connection, state, decisions),
         update_coupons(connection, state, decisions),
-        copy_rows(connection, decisions),
+        copy_rows(connection, decisions, traces),
     );
     // The first failure is the cause; what was sent behind it only says that the transaction is aborted.
     for written in [inserted, updated, copied] {
@@ -107,14 +108,14 @@ async fn update_coupons(connection: &Connection, state: &FoldState, decisions: &
     execute(connection, &connection.statements.update_coupons, &params).await
 }
 
-async fn copy_rows(connection: &Connection, decisions: &Decisions) -> Written {
+async fn copy_rows(connection: &Connection, decisions: &Decisions, traces: &Traces) -> Written {
     if decisions.rows.is_empty() {
         return Ok(());
     }
     // Sent behind the coupons' statement without waiting for its answer.
     let sink = connection.client.copy_in(&connection.statements.copy_ledger).await?;
     pin_mut!(sink);
-    sink.send(Bytes::from(copy_rows::encode(&decisions.rows))).await?;
+    sink.send(Bytes::from(copy_rows::encode(&decisions.rows, traces))).await?;
     sink.finish().await.map(|_| ())
 }
 

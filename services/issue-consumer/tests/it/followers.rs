@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use contracts::decode_outcome;
+use contracts::{Envelope, decode_outcome, encode_request};
 use domain::{
     clock::SystemClock,
     coupon::{Admission, Change},
     ids::CouponCode,
 };
 use redis_io::{Gate, GateRules, LoadToken, Reserve};
-use testkit::{PrivateRedis, World, eventually, eventually_some, read_all};
+use testkit::{ENVELOPE, PrivateRedis, World, eventually, eventually_some, log_key, read_all};
 use uuid::Uuid;
 
 use crate::{gates::*, harness::*, invariants};
@@ -55,17 +55,73 @@ async fn every_outcome_is_announced_with_an_id_of_its_own() {
     invariants::hold(&world, &writer, &sql).await;
 }
 
+/// The n-th member's request, in this trace.
+fn traced(coupon: &CouponCode, n: usize, trace: &str) -> contracts::Encoded {
+    let envelope = Envelope { trace_parent: trace.parse().ok(), ..ENVELOPE };
+    encode_request(&request(coupon, n), None, &log_key(), &envelope)
+}
+
+/// Waits until the outcomes of these members are announced, and says in which trace each is.
+async fn announced_traces(world: &World, writer: &Writer, coupon: &CouponCode, members: std::ops::Range<usize>) -> Vec<String> {
+    eventually_some(PATIENCE, "the outcomes are announced", || async {
+        let mut traces = BTreeMap::new();
+        for topic in [&world.kafka.topics.issued, &world.kafka.topics.rejected] {
+            for partition in 0..writer.partitions {
+                for raw in read_all(&world.kafka, topic, partition).await.iter() {
+                    let trace = raw.trace_parent().map_or_else(|| "none".to_owned(), |trace| trace.to_string());
+                    traces.insert(decode_outcome(&raw).expect("an outcome").request, trace);
+                }
+            }
+        }
+        let found: Option<Vec<String>> = members.clone().map(|n| traces.get(&request(coupon, n).id).cloned()).collect();
+        found.ok_or(traces)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trace_of_a_request_goes_on_in_the_event_of_its_outcome() {
+    let world = World::new("traces").await;
+    let (writer, sql, coupon) = (Writer::new(&world.kafka).await, Sql::new(&world.postgres_url), world.coupon("traces"));
+    let home = writer.define(&coupon, Admission::Queued, 1).await;
+    let recorded = |n: usize| format!("00-4bf92f3577b34da6a3ce929d0e0e{n:04x}-00f067aa0ba902b7-01");
+    let unrecorded = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let consumer = Consumer::start(&world).await;
+    let asked = [traced(&coupon, 0, &recorded(1)), traced(&coupon, 1, unrecorded), traced(&coupon, 2, &recorded(3))];
+    writer.put_all(home, asked).await;
+    // One is issued, two are refused.
+    let told = announced_traces(&world, &writer, &coupon, 0..3).await;
+    assert_eq!(told, [recorded(1), "none".to_owned(), recorded(3)]);
+    consumer.stop().await;
+
+    // What was decided by a consumer that never came to announce it is told by the next one, from the ledger.
+    let folder = testkit::TestFolder::new("traces");
+    let mut silent = spawn(&announcing_nowhere(&world), "silent", folder.path());
+    writer.put_all(home, [traced(&coupon, 3, &recorded(4)), traced(&coupon, 4, unrecorded)]).await;
+    sql.until_rows(&coupon, 5).await;
+    silent.kill();
+    let consumer = Consumer::start(&world).await;
+    assert_eq!(announced_traces(&world, &writer, &coupon, 3..5).await, [recorded(4), "none".to_owned()]);
+    consumer.stop().await;
+    invariants::hold(&world, &writer, &sql).await;
+}
+
+/// The environment of a consumer whose announcements go to topics that do not exist: it is always between commit and announcement.
+fn announcing_nowhere(world: &World) -> BTreeMap<String, String> {
+    let mut environment = environment(world);
+    for topic in ["ISSUED", "REJECTED"] {
+        environment.insert(format!("ISSUE_CONSUMER__KAFKA__TOPICS__{topic}"), testkit::unique("nowhere"));
+    }
+    environment
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_killed_between_commit_and_announcement_announces_after_its_restart() {
     let world = World::new("announce").await;
     let (writer, sql, coupon) = (Writer::new(&world.kafka).await, Sql::new(&world.postgres_url), world.coupon("announce"));
     let home = writer.define(&coupon, Admission::Queued, 50).await;
     let folder = testkit::TestFolder::new("announce");
-    // This one decides, and its announcements go to topics that do not exist: it is always between commit and announcement.
-    let mut broken = environment(&world);
-    broken.insert("ISSUE_CONSUMER__KAFKA__TOPICS__ISSUED".to_owned(), testkit::unique("nowhere"));
-    broken.insert("ISSUE_CONSUMER__KAFKA__TOPICS__REJECTED".to_owned(), testkit::unique("nowhere"));
-    let mut first = spawn(&broken, "first", folder.path());
+    let mut first = spawn(&announcing_nowhere(&world), "first", folder.path());
     writer.put_all(home, asks(&coupon, 0..80)).await;
     sql.until_rows(&coupon, 80).await;
     first.kill();

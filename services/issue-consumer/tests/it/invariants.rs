@@ -20,7 +20,7 @@ pub async fn hold(world: &World, writer: &Writer, sql: &Sql) {
     let mut expected = BTreeMap::new();
     for partition in 0..writer.partitions {
         let raw = read_all(&world.kafka, &world.kafka.topics.created, partition).await;
-        let batch = Batch::read(raw, &log_key(), &log, 0);
+        let batch = Batch::read(raw, &log_key(), &log);
         let mut state = FoldState::default();
         // A record of another partition's coupon is known to be one by that coupon.
         for (code, home) in homes(sql).await {

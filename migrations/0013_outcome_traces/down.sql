@@ -1,0 +1,1 @@
+ALTER TABLE coupon_request DROP COLUMN traceparent;
