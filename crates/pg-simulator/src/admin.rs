@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use service_kit::problem::{of_extractors, problem};
 
 use crate::{
     control::{Control, ControlError},
@@ -30,7 +31,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .route("/health/ready", web::get().to(health))
         .service(
             web::scope("/admin")
-                .app_data(web::JsonConfig::default().limit(BATCH_MAX * 4_096))
+                .configure(of_extractors(BATCH_MAX * 4_096))
                 .route("/payments", web::post().to(place))
                 .route("/payments/{reference}", web::get().to(payment))
                 .route("/payments/{reference}/state", web::put().to(tell))
@@ -41,17 +42,21 @@ pub fn configure(config: &mut web::ServiceConfig) {
                 .route("/settings", web::put().to(settings))
                 .route("/forget-keys", web::post().to(forget_keys))
                 .route("/stats", web::get().to(stats))
-                .route("/reset-load", web::post().to(reset_load)),
+                .route("/reset-load", web::post().to(reset_load))
+                .default_service(web::to(|| async {
+                    problem(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address")
+                })),
         );
 }
 
 fn refused(error: &ControlError) -> HttpResponse {
-    let status = match error {
-        ControlError::Unknown(_) => StatusCode::NOT_FOUND,
-        ControlError::Taken(_) | ControlError::Refused(_) => StatusCode::CONFLICT,
-        ControlError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
+    let (status, code) = match error {
+        ControlError::Unknown(_) => (StatusCode::NOT_FOUND, "unknown_payment"),
+        ControlError::Taken(_) => (StatusCode::CONFLICT, "reference_taken"),
+        ControlError::Refused(_) => (StatusCode::CONFLICT, "refused"),
+        ControlError::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "full"),
     };
-    HttpResponse::build(status).json(json!({"message": error.to_string()}))
+    problem(status, code, &error.to_string())
 }
 
 fn done(result: Result<(), ControlError>) -> HttpResponse {
@@ -66,21 +71,22 @@ async fn health() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ready", "problems": []}))
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Placing {
-    Many(Vec<NewPayment>),
-    One(Box<NewPayment>),
-}
-
-async fn place(shared: web::Data<Shared>, body: web::Json<Placing>) -> HttpResponse {
+/// One payment, or a list of them.
+async fn place(shared: web::Data<Shared>, body: web::Json<Value>) -> HttpResponse {
     let all = match body.into_inner() {
-        Placing::Many(all) => all,
-        Placing::One(one) => vec![*one],
+        many @ Value::Array(_) => serde_json::from_value::<Vec<NewPayment>>(many),
+        one => serde_json::from_value(one).map(|one| vec![one]),
     };
-    if all.len() > BATCH_MAX {
-        return HttpResponse::PayloadTooLarge().json(json!({"message": format!("place at most {BATCH_MAX} payments at once")}));
-    }
+    let all = match all {
+        Ok(all) if all.len() <= BATCH_MAX => all,
+        Ok(_) => {
+            let detail = format!("place at most {BATCH_MAX} payments at once");
+            return problem(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &detail);
+        }
+        Err(error) => {
+            return problem(StatusCode::BAD_REQUEST, "malformed_body", &format!("the body is not usable: {error}"));
+        }
+    };
     done(all.into_iter().try_for_each(|new| shared.control.place(new)))
 }
 

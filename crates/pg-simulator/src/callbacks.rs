@@ -101,7 +101,8 @@ impl Callbacks {
     }
 
     fn message(&self, payment: &Payment, now: Timestamp) -> Option<Message> {
-        let target = match payment.dialect {
+        let dialect = payment.dialect.unwrap_or_default();
+        let target = match dialect {
             Dialect::Generic => &self.settings.generic,
             Dialect::Toss => &self.settings.toss,
             Dialect::Stripe => &self.settings.stripe,
@@ -110,7 +111,7 @@ impl Callbacks {
             return None;
         }
         let event = format!("evt_{}_{}_{}", payment.reference, now.unix_ms(), payment.refunds().count());
-        let (body, header) = match payment.dialect {
+        let (body, header) = match dialect {
             Dialect::Generic => (generic(payment, now, &event), Some("payment-signature")),
             Dialect::Toss => (toss_body(payment, now), None),
             Dialect::Stripe => (stripe_body(payment, now, &event), Some("stripe-signature")),

@@ -17,7 +17,7 @@ use crate::{
     ledger::{Booking, By, Entry, EntryKind},
     payment::{NewPayment, Payment, RefundOrder, RefundView, Refusal},
     script::{Answer, Script},
-    state::{Limits, State},
+    state::{Dialect, Limits, State},
 };
 
 /// Why the simulator does not do what it is told.
@@ -82,6 +82,8 @@ pub struct PaymentView {
     pub amount: i64,
     /// Of what.
     pub currency: Currency,
+    /// To whose account it belongs; None: nobody has spoken of it yet.
+    pub dialect: Option<Dialect>,
     /// What the next ask is told.
     pub answer: Answer,
     /// Its money.
@@ -122,8 +124,10 @@ impl Control {
     pub fn place(&self, new: NewPayment) -> Result<(), ControlError> {
         let now = self.now();
         let mut state = self.state();
-        if let Some(old) = state.payments.get(&new.reference) {
+        if let Some(old) = state.payments.get_mut(&new.reference) {
             let same = old.amount == new.amount && old.currency == new.currency;
+            let same = same && (new.dialect.is_none() || old.dialect.is_none() || old.dialect == new.dialect);
+            old.dialect = if same { old.dialect.or(new.dialect) } else { old.dialect };
             return if same { Ok(()) } else { Err(ControlError::Taken(new.reference)) };
         }
         if state.payments.len() >= state.limits.payments_max {
@@ -180,27 +184,27 @@ impl Control {
     /// There is no such payment, or so much is not held.
     pub fn refund_at_dashboard(&self, reference: &str, amount: Option<i64>) -> Result<RefundView, ControlError> {
         let order = RefundOrder { amount, key: None, note: None, by: By::Dashboard, has_payer_account: true };
-        self.refund(reference, order).map_err(|refusal| match refusal {
+        self.refund(None, reference, order).map_err(|refusal| match refusal {
             Refusal::NotFound => ControlError::Unknown(reference.to_owned()),
             other => ControlError::Refused(format!("{other:?}")),
         })
     }
 
-    pub(crate) fn refund(&self, reference: &str, order: RefundOrder<'_>) -> Result<RefundView, Refusal> {
+    pub(crate) fn refund(
+        &self,
+        account: Option<Dialect>,
+        reference: &str,
+        order: RefundOrder<'_>,
+    ) -> Result<RefundView, Refusal> {
         let now = self.now();
         let mut state = self.state();
         state.refund_ids = state.refund_ids.saturating_add(1);
         let id = format!("re_{:08}", state.refund_ids);
-        let payment = state.payments.get_mut(reference).ok_or(Refusal::NotFound)?;
+        let payment = state.payment_of(account, reference).ok_or(Refusal::NotFound)?;
         let (view, bookings) = payment.refund(order, id, now)?;
         self.0.callbacks.offer(payment, now);
         state.book(now, reference, bookings);
         Ok(view)
-    }
-
-    pub(crate) fn close(&self, reference: &str) -> Result<(), Refusal> {
-        let now = self.now();
-        self.state().payments.get_mut(reference).ok_or(Refusal::NotFound)?.close(now)
     }
 
     /// Sets how long calls take whose payment does not say.
@@ -237,6 +241,7 @@ impl Control {
             reference: payment.reference.clone(),
             amount: payment.amount,
             currency: payment.currency,
+            dialect: payment.dialect,
             answer: payment.answer().clone(),
             money: money(state.ledger.of(reference)),
             refunds: payment.refunds().cloned().collect(),
@@ -250,7 +255,7 @@ impl Control {
         self.state().payments.get(reference).map(|payment| payment.calls).unwrap_or_default()
     }
 
-    /// Calls about payments that are not placed.
+    /// Calls about payments that are not placed, or belong to another account.
     #[must_use]
     pub fn unknown_calls(&self) -> u64 {
         self.state().unknown_calls

@@ -3,6 +3,7 @@
 //!
 //! As a binary it is `pg-simulator`; in tests it runs inside the process: [`Simulator::start`].
 
+mod account;
 mod admin;
 mod callbacks;
 mod control;

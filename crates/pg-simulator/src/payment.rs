@@ -28,9 +28,9 @@ pub struct NewPayment {
     pub amount: i64,
     /// Of what.
     pub currency: Currency,
-    /// In which dialect its callbacks are written; it can be asked in all of them.
+    /// To which dialect's account it belongs: nobody else can ask about it or lists its money. Without it, to the first one that does.
     #[serde(default)]
-    pub dialect: Dialect,
+    pub dialect: Option<Dialect>,
     /// What it does.
     #[serde(default)]
     pub script: Script,
@@ -39,13 +39,13 @@ pub struct NewPayment {
 impl NewPayment {
     /// A payment with a script.
     pub fn new(reference: impl Into<String>, amount: i64, currency: Currency, script: Script) -> Self {
-        Self { reference: reference.into(), amount, currency, dialect: Dialect::default(), script }
+        Self { reference: reference.into(), amount, currency, dialect: None, script }
     }
 
-    /// The same with callbacks in another dialect.
+    /// The same in a dialect's account.
     #[must_use]
-    pub fn calling_back_as(mut self, dialect: Dialect) -> Self {
-        self.dialect = dialect;
+    pub fn belonging_to(mut self, dialect: Dialect) -> Self {
+        self.dialect = Some(dialect);
         self
     }
 }
@@ -103,7 +103,7 @@ pub struct Payment {
     pub reference: String,
     pub amount: i64,
     pub currency: Currency,
-    pub dialect: Dialect,
+    pub dialect: Option<Dialect>,
     pub placed_at: Timestamp,
     pub paid_at: Option<Timestamp>,
     pub script: Script,
@@ -140,6 +140,11 @@ impl Payment {
         };
         let bookings = payment.enter(now);
         (payment, bookings)
+    }
+
+    /// Whether it belongs to this account; a payment of nobody belongs to the first one that wants to know.
+    pub fn is_of(&mut self, dialect: Dialect) -> bool {
+        *self.dialect.get_or_insert(dialect) == dialect
     }
 
     /// What is answered now.

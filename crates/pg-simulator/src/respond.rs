@@ -10,9 +10,11 @@ use actix_web::{HttpRequest, HttpResponse, dev::Extensions, http::StatusCode, rt
 use serde_json::Value;
 
 use crate::{
+    account::Account,
     control::Control,
     faults::Outage,
     script::{Call, Fault},
+    state::Dialect,
 };
 
 /// How long a hanging gateway keeps a call.
@@ -56,20 +58,25 @@ impl Reply {
     }
 }
 
-/// How a dialect words what goes wrong on the way.
-pub type Wording = fn(status: u16) -> Value;
+/// A dialect, and how it words what goes wrong on the way.
+#[derive(Clone, Copy)]
+pub struct Voice {
+    pub dialect: Dialect,
+    pub wording: fn(status: u16) -> Value,
+}
 
-/// Answers a call about `reference`: `act` does what was asked and is called only if it is to be done.
+/// Answers a call about `reference` in the account of this voice: `act` does what was asked and is called only if it is to be done.
 pub async fn answer(
     control: &Control,
     request: &HttpRequest,
     call: Call,
     reference: &str,
-    wording: Wording,
-    act: impl FnOnce(&Control) -> Reply,
+    voice: Voice,
+    act: impl FnOnce(Account<'_>) -> Reply,
 ) -> HttpResponse {
-    let begun = begin(control, call, reference);
-    let _flight = Flight { control, reference };
+    let Voice { dialect, wording } = voice;
+    let begun = begin(control, dialect, call, reference);
+    let _flight = Flight { control, reference: begun.is_known.then_some(reference) };
     let delay = Duration::from_millis(begun.latency_ms);
     let (before, fault) = match (begun.outage, begun.throttled, begun.fault) {
         (Outage::Unavailable, ..) => (Some(Reply::new(503, wording(503))), None),
@@ -90,7 +97,7 @@ pub async fn answer(
         (Outage::None, false, fault) => (None, fault),
     };
     // What is done is done at once, and the answer is as old as its way is long: the harsher order of the two.
-    let reply = before.unwrap_or_else(|| act(control));
+    let reply = before.unwrap_or_else(|| act(Account { control, dialect }));
     tokio::time::sleep(delay).await;
     match fault {
         Some(Fault::Slow(ms)) => {
@@ -105,22 +112,23 @@ pub async fn answer(
 }
 
 struct Begun {
+    is_known: bool,
     latency_ms: u64,
     outage: Outage,
     throttled: bool,
     fault: Option<Fault>,
 }
 
-fn begin(control: &Control, call: Call, reference: &str) -> Begun {
+fn begin(control: &Control, dialect: Dialect, call: Call, reference: &str) -> Begun {
     let now = control.now();
     let mut state = control.state();
     let at_once = state.load.begin(Instant::now());
     let (latency, outage, slower_ms) = (state.latency, state.outage, state.congestion.of(at_once));
     let throttled = state.is_throttled(now);
-    let Some(payment) = state.payments.get_mut(reference) else {
+    let Some(payment) = state.payment_of(Some(dialect), reference) else {
         state.unknown_calls = state.unknown_calls.saturating_add(u64::from(call != Call::Transactions));
         let latency_ms = latency.of(reference).saturating_add(slower_ms);
-        return Begun { latency_ms, outage, throttled, fault: None };
+        return Begun { is_known: false, latency_ms, outage, throttled, fault: None };
     };
     let count = match call {
         Call::Query | Call::Transactions => &mut payment.calls.query,
@@ -133,20 +141,20 @@ fn begin(control: &Control, call: Call, reference: &str) -> Begun {
     // Faults of the script are for calls that would have been answered.
     let fault = if outage == Outage::None && !throttled { payment.fault(call) } else { None };
     let latency_ms = payment.script.latency_ms.unwrap_or_else(|| latency.of(reference)).saturating_add(slower_ms);
-    Begun { latency_ms, outage, throttled, fault }
+    Begun { is_known: true, latency_ms, outage, throttled, fault }
 }
 
 /// Counts a call until its answer is there, also when the client goes away.
 struct Flight<'a> {
     control: &'a Control,
-    reference: &'a str,
+    reference: Option<&'a str>,
 }
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
         let mut state = self.control.state();
         state.load.end();
-        if let Some(payment) = state.payments.get_mut(self.reference) {
+        if let Some(payment) = self.reference.and_then(|reference| state.payments.get_mut(reference)) {
             payment.in_flight = payment.in_flight.saturating_sub(1);
         }
     }

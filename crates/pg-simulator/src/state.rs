@@ -12,7 +12,7 @@ use crate::{
     payment::Payment,
 };
 
-/// A way of speaking.
+/// A way of speaking, and the merchant's account in which one speaks so.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dialect {
@@ -77,6 +77,12 @@ pub struct State {
 impl State {
     pub fn new(limits: Limits) -> Self {
         Self { limits, ..Self::default() }
+    }
+
+    /// A payment, if this merchant's account has it; None: whose it is does not matter.
+    pub fn payment_of(&mut self, account: Option<Dialect>, reference: &str) -> Option<&mut Payment> {
+        let payment = self.payments.get_mut(reference)?;
+        account.is_none_or(|dialect| payment.is_of(dialect)).then_some(payment)
     }
 
     pub fn book(&mut self, at: Timestamp, reference: &str, bookings: Vec<Booking>) {

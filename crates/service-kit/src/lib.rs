@@ -6,6 +6,7 @@ pub mod metrics;
 pub mod operators;
 pub mod ops_http;
 pub mod probes;
+pub mod problem;
 pub mod retry;
 pub mod settings;
 pub mod telemetry;

@@ -2,10 +2,14 @@
 
 use std::{future::Future, io};
 
-use actix_web::{App, HttpResponse, HttpServer, Resource, http::header, web};
+use actix_web::{
+    App, HttpResponse, HttpServer, Resource,
+    http::{StatusCode, header},
+    web,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics::Metrics, probes::Health};
+use crate::{metrics::Metrics, probes::Health, problem::problem};
 
 /// What these addresses show.
 #[derive(Clone)]
@@ -38,13 +42,9 @@ fn read_only(path: &str) -> Resource {
 }
 
 async fn method_not_allowed() -> HttpResponse {
-    let problem = serde_json::json!({
-        "type": "urn:trueup:problem:method_not_allowed", "title": "method not allowed", "status": 405, "code": "method_not_allowed",
-        "detail": "this address is only read",
-    });
-    let mut response = HttpResponse::MethodNotAllowed();
-    response.insert_header((header::ALLOW, "GET, HEAD")).insert_header((header::CACHE_CONTROL, "no-store"));
-    response.content_type("application/problem+json").body(problem.to_string())
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this address is only read");
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+    response
 }
 
 /// Serves only these addresses until `stop`; for services without an HTTP interface of their own.

@@ -178,14 +178,11 @@ fn refused(error: NoOperator) -> HttpResponse {
 }
 
 fn problem(status: StatusCode, code: &str, detail: &str) -> HttpResponse {
-    let mut response = HttpResponse::build(status);
+    let mut response = service_kit::problem::problem(status, code, detail);
     if status == StatusCode::UNAUTHORIZED {
-        response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
     }
-    let body = serde_json::json!({
-        "type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "code": code, "detail": detail
-    });
-    response.insert_header((header::CONTENT_TYPE, "application/problem+json")).body(body.to_string())
+    response
 }
 
 impl Store {

@@ -6,16 +6,19 @@ use domain::{clock::Timestamp, payment::PgRefundState};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Shared, found, idempotency_key, is_authorized, look, rfc3339, unauthorized};
+use super::{Shared, found, idempotency_key, is_authorized, rfc3339, unauthorized};
 use crate::{
     ledger::{By, EntryKind},
     payment::{Payment, RefundOrder, RefundView, Refusal},
-    respond::{Reply, answer, once},
+    respond::{Reply, Voice, answer, once},
     script::{Answer, Call, Method},
+    state::Dialect,
 };
 
 /// Lines of a page of transactions, at most.
 const PAGE_MAX: usize = 500;
+
+const VOICE: Voice = Voice { dialect: Dialect::Generic, wording };
 
 pub fn configure(config: &mut web::ServiceConfig) {
     config.service(
@@ -106,8 +109,8 @@ async fn query(request: HttpRequest, shared: web::Data<Shared>, path: web::Path<
         return unauthorized(wording(401));
     }
     let reference = path.into_inner();
-    answer(&shared.control, &request, Call::Query, &reference, wording, |control| {
-        found(look(control, &reference, Call::Query, body), missing)
+    answer(&shared.control, &request, Call::Query, &reference, VOICE, |account| {
+        found(account.look(&reference, Call::Query, body), missing)
     })
     .await
 }
@@ -130,14 +133,14 @@ async fn refund(
     }
     let reference = path.into_inner();
     let key = idempotency_key(&request).map(str::to_owned);
-    answer(&shared.control, &request, Call::Refund, &reference, wording, |control| {
+    answer(&shared.control, &request, Call::Refund, &reference, VOICE, |account| {
         if key.is_none() || form.reason.is_empty() {
             return Reply::new(400, error("invalid_request", "Idempotency-Key and a reason are needed"));
         }
         let question = format!("generic {reference} {} {}", form.amount, form.currency);
         let conflict = || Reply::new(409, error("idempotency_conflict", "the key came with another request"));
-        once(control, key.as_deref(), &question, conflict, || {
-            match look(control, &reference, Call::Refund, |payment| payment.captured_in.to_string()) {
+        once(account.control, key.as_deref(), &question, conflict, || {
+            match account.look(&reference, Call::Refund, |payment| payment.captured_in.to_string()) {
                 None => return missing(),
                 Some(currency) if currency != form.currency => {
                     return Reply::new(409, error("currency_differs", "it was paid in another currency"));
@@ -146,7 +149,7 @@ async fn refund(
             }
             let (amount, key) = (Some(form.amount), key.as_deref());
             let order = RefundOrder { amount, key, note: Some(&form.reason), by: By::Api, has_payer_account: false };
-            match control.refund(&reference, order) {
+            match account.refund(&reference, order) {
                 Ok(view) => Reply::new(201, refund_body(&view, &form.currency)),
                 Err(why) => refusal(why),
             }
@@ -160,8 +163,8 @@ async fn close(request: HttpRequest, shared: web::Data<Shared>, path: web::Path<
         return unauthorized(wording(401));
     }
     let reference = path.into_inner();
-    answer(&shared.control, &request, Call::Close, &reference, wording, |control| match control.close(&reference) {
-        Ok(()) => found(look(control, &reference, Call::Close, body), missing),
+    answer(&shared.control, &request, Call::Close, &reference, VOICE, |account| match account.close(&reference) {
+        Ok(()) => found(account.look(&reference, Call::Close, body), missing),
         Err(why) => refusal(why),
     })
     .await
@@ -179,14 +182,14 @@ async fn transactions(request: HttpRequest, shared: web::Data<Shared>, window: w
     if !is_authorized(&request, &shared.api_key) {
         return unauthorized(wording(401));
     }
-    answer(&shared.control, &request, Call::Transactions, "", wording, |control| {
+    answer(&shared.control, &request, Call::Transactions, "", VOICE, |account| {
         let moment =
             |text: &str| DateTime::parse_from_rfc3339(text).ok().map(|at| Timestamp::from_unix_ms(at.timestamp_millis()));
         let (Some(from), Some(to)) = (moment(&window.from), moment(&window.to)) else {
             return Reply::new(400, error("invalid_request", "from and to are RFC 3339"));
         };
         let limit = window.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-        let (entries, more) = control.state().ledger.page(from, to, window.cursor.unwrap_or(0), limit, |_| true);
+        let (entries, more) = account.list(from, to, window.cursor.unwrap_or(0), limit, |_| true);
         let next = entries.last().filter(|_| more).map(|entry| entry.sequence.to_string());
         let lines: Vec<Value> = entries
             .iter()

@@ -9,12 +9,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::clock::Timestamp;
 use serde_json::Value;
 
-use crate::{
-    control::Control,
-    payment::Payment,
-    respond::Reply,
-    script::{Answer, Call},
-};
+use crate::{control::Control, respond::Reply};
 
 /// What every handler needs.
 #[derive(Clone)]
@@ -39,17 +34,6 @@ fn idempotency_key(request: &HttpRequest) -> Option<&str> {
 
 fn unauthorized(body: Value) -> HttpResponse {
     HttpResponse::Unauthorized().json(body)
-}
-
-/// Shows a payment by `show`, and counts the ask if it is one; `None` if the gateway does not know it.
-fn look<T>(control: &Control, reference: &str, call: Call, show: impl FnOnce(&Payment) -> T) -> Option<T> {
-    let now = control.now();
-    let mut state = control.state();
-    let payment = state.payments.get_mut(reference)?;
-    let shown = (*payment.answer() != Answer::NotFound).then(|| show(payment));
-    let bookings = if call == Call::Query { payment.asked(now) } else { Vec::new() };
-    state.book(now, reference, bookings);
-    shown
 }
 
 /// Text in UTC with milliseconds.

@@ -4,13 +4,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use domain::{clock::Timestamp, payment::PgRefundState};
 use serde_json::{Map, Value, json};
 
-use super::{Shared, found, idempotency_key, is_authorized, look, unauthorized};
+use super::{Shared, found, idempotency_key, is_authorized, unauthorized};
 use crate::{
-    control::Control,
+    account::Account,
     ledger::{By, Entry, EntryKind},
     payment::{Payment, RefundOrder, RefundView, Refusal},
-    respond::{Reply, answer, once},
+    respond::{Reply, Voice, answer, once},
     script::{Answer, Call},
+    state::Dialect,
 };
 
 /// Objects of a page, at most.
@@ -20,6 +21,8 @@ const PAGE_MAX: usize = 100;
 const REFUNDS_WITH_CHARGE: usize = 10;
 
 type Pairs = Vec<(String, String)>;
+
+const VOICE: Voice = Voice { dialect: Dialect::Stripe, wording };
 
 pub fn configure(config: &mut web::ServiceConfig) {
     config.service(
@@ -149,8 +152,8 @@ async fn query(request: HttpRequest, shared: web::Data<Shared>, id: web::Path<St
         return unauthorized(wording(401));
     }
     let expand = expand_of(&pairs);
-    answer(&shared.control, &request, Call::Query, &id, wording, |control| {
-        found(look(control, &id, Call::Query, |payment| body(payment, &expand)), missing)
+    answer(&shared.control, &request, Call::Query, &id, VOICE, |account| {
+        found(account.look(&id, Call::Query, |payment| body(payment, &expand)), missing)
     })
     .await
 }
@@ -160,14 +163,14 @@ async fn cancel(request: HttpRequest, shared: web::Data<Shared>, id: web::Path<S
         return unauthorized(wording(401));
     }
     let expand = expand_of(&form);
-    answer(&shared.control, &request, Call::Close, &id, wording, |control| {
-        let is_ended = look(control, &id, Call::Close, |payment| matches!(payment.answer(), Answer::Closed | Answer::Expired));
+    answer(&shared.control, &request, Call::Close, &id, VOICE, |account| {
+        let is_ended = account.look(&id, Call::Close, |payment| matches!(payment.answer(), Answer::Closed | Answer::Expired));
         let state = || Reply::new(400, error("invalid_request_error", "payment_intent_unexpected_state", "cannot be cancelled"));
         if is_ended == Some(true) {
             return state();
         }
-        match control.close(&id) {
-            Ok(()) => found(look(control, &id, Call::Close, |payment| body(payment, &expand)), missing),
+        match account.close(&id) {
+            Ok(()) => found(account.look(&id, Call::Close, |payment| body(payment, &expand)), missing),
             Err(Refusal::NotFound) => missing(),
             Err(_) => state(),
         }
@@ -180,8 +183,8 @@ async fn charges(request: HttpRequest, shared: web::Data<Shared>, pairs: web::Qu
         return unauthorized(wording(401));
     }
     let id = value_of(&pairs, "payment_intent").unwrap_or("").to_owned();
-    answer(&shared.control, &request, Call::Query, &id, wording, |control| {
-        let charge = look(control, &id, Call::Close, |payment| charge_body(payment, true));
+    answer(&shared.control, &request, Call::Query, &id, VOICE, |account| {
+        let charge = account.look(&id, Call::Close, |payment| charge_body(payment, true));
         found(charge.map(|charge| list(charge.into_iter().collect(), false, "/v1/charges")), missing)
     })
     .await
@@ -193,8 +196,8 @@ async fn refunds(request: HttpRequest, shared: web::Data<Shared>, pairs: web::Qu
     }
     let id = intent_of(&pairs);
     let limit = value_of(&pairs, "limit").and_then(|text| text.parse().ok()).unwrap_or(10).clamp(1, PAGE_MAX);
-    answer(&shared.control, &request, Call::Query, &id, wording, |control| {
-        let page = look(control, &id, Call::Close, |payment| refunds_of(payment, limit, value_of(&pairs, "starting_after")));
+    answer(&shared.control, &request, Call::Query, &id, VOICE, |account| {
+        let page = account.look(&id, Call::Close, |payment| refunds_of(payment, limit, value_of(&pairs, "starting_after")));
         found(page.map(|(data, more)| list(data, more, "/v1/refunds")), missing)
     })
     .await
@@ -212,18 +215,18 @@ async fn refund(request: HttpRequest, shared: web::Data<Shared>, form: web::Form
     }
     let id = intent_of(&form);
     let key = idempotency_key(&request).map(str::to_owned);
-    answer(&shared.control, &request, Call::Refund, &id, wording, |control| {
+    answer(&shared.control, &request, Call::Refund, &id, VOICE, |account| {
         let mut sorted: Pairs = form.to_vec();
         sorted.sort();
         let question = format!("stripe {sorted:?}");
         let conflict =
             || Reply::new(400, error("idempotency_error", "idempotency_key_in_use", "the key came with other parameters"));
-        once(control, key.as_deref(), &question, conflict, || refunded(control, &id, &form, key.as_deref()))
+        once(account.control, key.as_deref(), &question, conflict, || refunded(account, &id, &form, key.as_deref()))
     })
     .await
 }
 
-fn refunded(control: &Control, id: &str, form: &Pairs, key: Option<&str>) -> Reply {
+fn refunded(account: Account<'_>, id: &str, form: &Pairs, key: Option<&str>) -> Reply {
     let amount = match value_of(form, "amount").map(str::parse) {
         None => None,
         Some(Ok(amount)) => Some(amount),
@@ -232,9 +235,9 @@ fn refunded(control: &Control, id: &str, form: &Pairs, key: Option<&str>) -> Rep
     // The mark that the merchant's software asks for stands in its metadata; the header's key is not shown by Stripe.
     let note = value_of(form, "metadata[trueup_key]");
     let order = RefundOrder { amount, key, note, by: By::Api, has_payer_account: true };
-    let (code, message) = match control.refund(id, order) {
+    let (code, message) = match account.refund(id, order) {
         Ok(view) => {
-            let shown = look(control, id, Call::Refund, |payment| refund_body(payment, &view));
+            let shown = account.look(id, Call::Refund, |payment| refund_body(payment, &view));
             return found(shown, missing);
         }
         Err(Refusal::NotFound) => return missing(),
@@ -251,7 +254,7 @@ async fn balance_transactions(request: HttpRequest, shared: web::Data<Shared>, p
     if !is_authorized(&request, &shared.api_key) {
         return unauthorized(wording(401));
     }
-    answer(&shared.control, &request, Call::Transactions, "", wording, |control| {
+    answer(&shared.control, &request, Call::Transactions, "", VOICE, |account| {
         let moment = |name: &str, otherwise: i64| {
             let seconds = value_of(&pairs, name).and_then(|text| text.parse::<i64>().ok());
             Timestamp::from_unix_ms(seconds.map_or(otherwise, |seconds| seconds.saturating_mul(1_000)))
@@ -259,7 +262,7 @@ async fn balance_transactions(request: HttpRequest, shared: web::Data<Shared>, p
         let after = value_of(&pairs, "starting_after").and_then(|id| id.strip_prefix("txn_")).and_then(|id| id.parse().ok());
         let limit = value_of(&pairs, "limit").and_then(|text| text.parse().ok()).unwrap_or(10).clamp(1, PAGE_MAX);
         let (from, to) = (moment("created[gte]", i64::MIN), moment("created[lt]", i64::MAX));
-        let (entries, more) = control.state().ledger.page(from, to, after.unwrap_or(0), limit, |_| true);
+        let (entries, more) = account.list(from, to, after.unwrap_or(0), limit, |_| true);
         Reply::new(200, list(entries.iter().map(line).collect(), more, "/v1/balance_transactions"))
     })
     .await

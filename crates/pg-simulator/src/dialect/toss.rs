@@ -9,12 +9,14 @@ use domain::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Shared, found, idempotency_key, is_authorized, look, unauthorized};
+use super::{Shared, found, idempotency_key, is_authorized, unauthorized};
 use crate::{
+    account::Account,
     ledger::{By, Entry, EntryKind},
     payment::{Payment, RefundOrder, Refusal},
-    respond::{Reply, answer, once},
+    respond::{Reply, Voice, answer, once},
     script::{Answer, Call, Method},
+    state::Dialect,
 };
 
 /// Toss speaks Korean time: nine hours ahead of UTC, in seconds.
@@ -25,6 +27,8 @@ const PAGE_MAX: usize = 10_000;
 
 /// What a payment key is made of, besides the order id.
 const KEY_PREFIX: &str = "tpk_";
+
+const VOICE: Voice = Voice { dialect: Dialect::Toss, wording };
 
 pub fn configure(config: &mut web::ServiceConfig) {
     config.service(
@@ -165,10 +169,8 @@ async fn query(request: &HttpRequest, shared: &Shared, order: &str) -> HttpRespo
     if !is_authorized(request, &shared.api_key) {
         return unauthorized(wording(401));
     }
-    answer(&shared.control, request, Call::Query, order, wording, |control| {
-        found(look(control, order, Call::Query, body), missing)
-    })
-    .await
+    answer(&shared.control, request, Call::Query, order, VOICE, |account| found(account.look(order, Call::Query, body), missing))
+        .await
 }
 
 #[derive(Deserialize)]
@@ -192,49 +194,51 @@ async fn cancel(
     let order = order_of(&key).to_owned();
     let idempotency = idempotency_key(&request).map(str::to_owned);
     // Cancelling what nobody has paid closes it; Toss has one call for both.
-    let is_paid = look(&shared.control, &order, Call::Close, |payment| payment.paid_at.is_some()).unwrap_or(true);
+    let is_paid = Account { control: &shared.control, dialect: VOICE.dialect }
+        .look(&order, Call::Close, |payment| payment.paid_at.is_some())
+        .unwrap_or(true);
     let call = if is_paid { Call::Refund } else { Call::Close };
-    answer(&shared.control, &request, call, &order, wording, |control| {
+    answer(&shared.control, &request, call, &order, VOICE, |account| {
         if idempotency.as_ref().is_some_and(|key| key.len() > 300) {
             return Reply::new(400, error("INVALID_IDEMPOTENCY_KEY"));
         }
         // At Toss another body under the same key gets the first answer.
         let question = format!("toss {order}");
         once(
-            control,
+            account.control,
             idempotency.as_deref(),
             &question,
             || Reply::new(400, error("INVALID_REQUEST")),
-            || cancelled(control, &order, &form, idempotency.as_deref()),
+            || cancelled(account, &order, &form, idempotency.as_deref()),
         )
     })
     .await
 }
 
-fn cancelled(control: &crate::Control, order: &str, form: &CancelRequest, key: Option<&str>) -> Reply {
+fn cancelled(account: Account<'_>, order: &str, form: &CancelRequest, key: Option<&str>) -> Reply {
     if form.cancel_reason.is_empty() || form.cancel_reason.chars().count() > 200 {
         return Reply::new(400, error("INVALID_REQUEST"));
     }
     let show = |payment: &Payment| (payment.answer().clone(), payment.refundable(), payment.captured_in);
-    let Some((answer, refundable, currency)) = look(control, order, Call::Close, show) else { return missing() };
+    let Some((answer, refundable, currency)) = account.look(order, Call::Close, show) else { return missing() };
     let amount = match form.cancel_amount.as_ref().map(|number| minor_units(number, currency)) {
         Some(None) => return Reply::new(400, error("INVALID_REQUEST")),
         amount => amount.flatten(),
     };
     let done = match answer {
-        Answer::Deposit => control.close(order),
+        Answer::Deposit => account.close(order),
         Answer::Paid => {
             if form.refundable_amount.as_ref().is_some_and(|expected| minor_units(expected, currency) != Some(refundable)) {
                 return Reply::new(400, error("NOT_MATCHES_REFUNDABLE_AMOUNT"));
             }
             let (note, has_payer_account) = (Some(form.cancel_reason.as_str()), form.refund_receive_account.is_some());
-            control.refund(order, RefundOrder { amount, key, note, by: By::Api, has_payer_account }).map(|_view| ())
+            account.refund(order, RefundOrder { amount, key, note, by: By::Api, has_payer_account }).map(|_view| ())
         }
         Answer::Closed => Err(Refusal::AlreadyRefunded),
         _ => return Reply::new(403, error("NOT_CANCELABLE_PAYMENT")),
     };
     match done {
-        Ok(()) => found(look(control, order, Call::Refund, body), missing),
+        Ok(()) => found(account.look(order, Call::Refund, body), missing),
         Err(Refusal::NotFound) => missing(),
         Err(Refusal::AlreadyRefunded) => Reply::new(400, error("ALREADY_CANCELED_PAYMENT")),
         Err(Refusal::MoreThanHeld) => Reply::new(403, error("NOT_CANCELABLE_AMOUNT")),
@@ -265,7 +269,7 @@ async fn transactions(request: HttpRequest, shared: web::Data<Shared>, window: w
     if !is_authorized(&request, &shared.api_key) {
         return unauthorized(wording(401));
     }
-    answer(&shared.control, &request, Call::Transactions, "", wording, |control| {
+    answer(&shared.control, &request, Call::Transactions, "", VOICE, |account| {
         let (Some(from), Some(to)) = (moment(&window.start_date), moment(&window.end_date)) else {
             return Reply::new(400, error("INVALID_REQUEST"));
         };
@@ -277,7 +281,7 @@ async fn transactions(request: HttpRequest, shared: web::Data<Shared>, window: w
         let limit = window.limit.unwrap_or(100).clamp(1, PAGE_MAX);
         // Cancels that came back are in no list of Toss'.
         let keep = |entry: &Entry| entry.kind != EntryKind::RefundReversed;
-        let (entries, _more) = control.state().ledger.page(from, to, after, limit, keep);
+        let (entries, _more) = account.list(from, to, after, limit, keep);
         Reply::new(200, entries.iter().map(line).collect())
     })
     .await

@@ -50,6 +50,44 @@ async fn everything_can_be_done_over_http() {
     assert_eq!(load(&stats), [0, 0, 0]);
 }
 
+#[tokio::test]
+async fn what_is_wrong_is_answered_as_a_problem() {
+    let simulator = start();
+    let url = |path: &str| format!("{}{path}", simulator.url());
+    let post = |path: &str| client().post(url(path));
+    let payment = json!({"reference": "p", "amount": 700, "currency": "KRW"});
+    let taken = json!({"reference": "p", "amount": 701, "currency": "KRW"});
+    assert_eq!(post("/admin/payments").json(&payment).send().await.unwrap().status(), 204);
+    let many: Vec<Value> = (0..1_001).map(|n| json!({"reference": format!("m-{n}"), "amount": 1, "currency": "KRW"})).collect();
+    let cases = [
+        (post("/admin/payments").header("content-type", "application/json").body("{"), 400, "malformed_body"),
+        (post("/admin/payments").json(&json!({"reference": "q"})), 400, "malformed_body"),
+        (
+            post("/admin/payments").json(&json!([{"reference": "q", "amount": 1, "currency": "KRW", "dialect": "x"}])),
+            400,
+            "malformed_body",
+        ),
+        (post("/admin/payments").body("{}"), 415, "unsupported_media_type"),
+        (post("/admin/payments").json(&many), 413, "body_too_large"),
+        (post("/admin/payments").json(&json!("x".repeat(5_000_000))), 413, "body_too_large"),
+        (post("/admin/payments").json(&taken), 409, "reference_taken"),
+        (post("/admin/pay").json(&json!({"references": ["nobody"]})), 404, "unknown_payment"),
+        (post("/admin/payments/p/dashboard-refund").json(&json!({"amount": 701})), 409, "refused"),
+        (client().get(url("/admin/ledger?after=x")), 400, "invalid_fields"),
+        (client().get(url("/admin/nothing")), 404, "not_found"),
+    ];
+    for (request, status, code) in cases {
+        let response = request.send().await.unwrap();
+        let told = (response.status().as_u16(), response.headers()["content-type"].to_str().unwrap().to_owned());
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(told, (status, "application/problem+json".to_owned()), "{body}");
+        assert_eq!((body["code"].as_str(), body["status"].as_u64()), (Some(code), Some(status.into())), "{body}");
+        assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body}");
+    }
+    let field = post("/admin/payments").json(&json!({"reference": "q"})).send().await.unwrap().json::<Value>().await.unwrap();
+    assert!(field["detail"].as_str().unwrap().contains("amount"), "it names what is missing: {field}");
+}
+
 /// A merchant that takes callbacks: each request's text arrives by the channel.
 async fn merchant() -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

@@ -85,8 +85,8 @@ async fn calls_at_once_are_counted() {
 #[tokio::test]
 async fn a_wrong_key_is_refused_in_each_dialect() {
     let simulator = Simulator::start_with(Options { api_key: "right".to_owned(), ..Options::default() }).unwrap();
-    place(&simulator, "p", 700, Script::paid());
-    for path in ["generic/v1/payments/p", "toss/v1/payments/orders/p", "stripe/v1/payment_intents/p"] {
+    for path in ["generic/v1/payments/g", "toss/v1/payments/orders/t", "stripe/v1/payment_intents/s"] {
+        place(&simulator, &path[path.len() - 1..], 700, Script::paid());
         let ask = |key: &str| client().get(format!("{}/{path}", simulator.url())).bearer_auth(key).send();
         assert_eq!(ask("wrong").await.unwrap().status(), 401, "{path}");
         assert_eq!(ask("right").await.unwrap().status(), 200, "{path}");

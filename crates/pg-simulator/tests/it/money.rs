@@ -1,8 +1,8 @@
 use domain::payment::{Currency, PgRefundState};
-use pg_simulator::{Answer, EntryKind, NewPayment, RefundScript, Script};
+use pg_simulator::{Answer, EntryKind, RefundScript, Script};
 use serde_json::Value;
 
-use crate::support::{client, generic, generic_refund, generic_status, place, start};
+use crate::support::{generic, generic_refund, generic_status, place, start};
 
 #[tokio::test]
 async fn a_script_is_followed_ask_by_ask_and_money_moves_once() {
@@ -111,30 +111,4 @@ async fn a_virtual_account_waits_and_its_refund_needs_the_payer() {
     let body: Value = generic_refund(&simulator, "va", 700, "k").await.unwrap().json().await.unwrap();
     assert_eq!(body["code"], "payer_account_required");
     assert_eq!(simulator.money("va").held(), 700);
-}
-
-#[tokio::test]
-async fn all_dialects_show_the_same_payment() {
-    let simulator = start();
-    simulator.place(NewPayment::new("pi_1", 700, Currency::KRW, Script::paid())).unwrap();
-    let get = async |url: String| -> Value {
-        client().get(url).bearer_auth(pg_simulator::Options::API_KEY).send().await.unwrap().json().await.unwrap()
-    };
-    let stripe = get(format!("{}/v1/payment_intents/pi_1?expand[]=latest_charge.refunds", simulator.stripe_url())).await;
-    assert_eq!(
-        (stripe["status"].as_str(), stripe["latest_charge"]["amount"].as_i64()),
-        (Some("succeeded"), Some(700)),
-        "{stripe}"
-    );
-    let toss: Value = client()
-        .get(format!("{}/v1/payments/orders/pi_1", simulator.toss_url()))
-        .basic_auth(pg_simulator::Options::API_KEY, Some(""))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    assert_eq!((toss["status"].as_str(), toss["balanceAmount"].as_i64()), (Some("DONE"), Some(700)), "{toss}");
-    assert_eq!(generic_status(&simulator, "pi_1").await, "paid");
 }
