@@ -13,7 +13,7 @@ use rustix::process::{Signal, geteuid};
 
 use crate::{
     paths,
-    process::{Lifetime, Process},
+    process::{Identity, Lifetime, Process},
 };
 
 /// How long it may take to start or stop.
@@ -91,9 +91,16 @@ impl Postgres {
         &mut self.process
     }
 
-    /// SIGKILL to the server and all its children.
+    /// SIGKILL to the server and all its children, and waits for their end. Each of them is in a session of its own, out of the group's reach,
+    /// and one that is busy outlives the server for a while; as long as it has the shared memory, no server starts on these data.
     pub fn kill(&mut self) {
         self.process.kill();
+        let left = working_in(&self.folder.join("data"));
+        left.iter().for_each(|child| child.signal(Signal::KILL));
+        for child in left {
+            // One that does not even end by this makes the next start fail, which tells of it.
+            let _ = child.wait_gone(LIMIT);
+        }
     }
 
     /// A fast shutdown: open transactions are rolled back.
@@ -136,6 +143,13 @@ impl Postgres {
         }
         Ok(())
     }
+}
+
+/// The processes that work in a folder, as a server's own do in its data.
+fn working_in(folder: &Path) -> Vec<Identity> {
+    let (Ok(folder), Ok(all)) = (fs::canonicalize(folder), fs::read_dir("/proc")) else { return Vec::new() };
+    let pids = all.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder)).filter_map(Identity::of).collect()
 }
 
 /// Runs SQL by psql on whatever listens on `port` and gives what it prints, unaligned and without headers.

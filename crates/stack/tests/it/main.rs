@@ -40,6 +40,23 @@ fn postgres_keeps_what_was_committed_before_kill_9() {
 }
 
 #[test]
+fn postgres_comes_back_although_one_of_its_processes_is_busy_when_it_dies() {
+    let folder = folder();
+    let port = ports::free().unwrap();
+    let mut server = Postgres::start(&folder.path().join("pg"), port, Durability::ProcessDeath, Lifetime::Owned).unwrap();
+    // It never looks whether the server is still there, but ends by itself.
+    let busy = "DO $$ DECLARE till timestamptz := clock_timestamp() + interval '1 minute'; \
+        BEGIN WHILE clock_timestamp() < till LOOP END LOOP; END $$";
+    let busy = std::thread::spawn(move || stack::postgres::psql(port, "trueup", busy));
+    let is_busy = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'DO %'";
+    assert!(wait_until(Duration::from_secs(60), || server.psql("trueup", is_busy).is_ok_and(|count| count == "1")));
+    server.kill();
+    server.restart().unwrap();
+    assert!(busy.join().unwrap().is_err());
+    assert_eq!(server.psql("trueup", "SELECT 40 + 2").unwrap(), "42");
+}
+
+#[test]
 fn postgres_starts_in_a_folder_that_is_closed_to_its_account() {
     // As a checkout in /root is: nobody but its owner may enter.
     let folder = tempfile::tempdir().unwrap();

@@ -153,8 +153,8 @@ async fn a_run_ends_however_many_hints_come() {
     let mut own = quick();
     own.asking.concurrency_max = 2;
     let stage = Stage::with("hints", ProviderKind::Generic, own).await;
-    stage.place("a", Script::open().taking_ms(20)).await;
-    stage.place("b", Script::open().taking_ms(20)).await;
+    stage.place("a", Script::open().taking_ms(200)).await;
+    stage.place("b", Script::open().taking_ms(200)).await;
     let done = AtomicBool::new(false);
     let run = async {
         let report: Report = tokio::time::timeout(PATIENCE, stage.line.run_once(Scope::Run, &CancellationToken::new()))
@@ -164,8 +164,10 @@ async fn a_run_ends_however_many_hints_come() {
         done.store(true, Ordering::SeqCst);
         report
     };
-    // As soon as one is asked about, it is hinted at again.
+    // As soon as they are asked about, they are hinted at again; not before, because a claim passes over what somebody has locked.
+    let asked = || ["p-a", "p-b"].map(|payment| stage.simulator.calls(&reference(payment)).query).iter().all(|asked| *asked > 0);
     let hints = async {
+        testkit::eventually(PATIENCE, "both are asked about", || async { asked() || done.load(Ordering::SeqCst) }).await;
         while !done.load(Ordering::SeqCst) {
             stage.sql.run("UPDATE payment SET hinted_at = payment_now()").await;
             tokio::time::sleep(Duration::from_millis(1)).await;
