@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Line, claim::Claimed, gateway::Gateway};
 use crate::error::LineError;
 
+/// For how long after its claim a payment is asked about without another look whether the gateway pauses.
+const FRESH: Duration = Duration::from_millis(100);
+
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
@@ -42,8 +45,8 @@ impl Line {
     /// Asks what became of a payment, or ends it. No transaction is open meanwhile.
     ///
     /// # Errors
-    /// [`LineError::Provider`] after the last try, [`LineError::Stopped`] when the process ends, [`LineError::LeaseLost`] when the claim is
-    /// over, [`LineError::UnknownProvider`].
+    /// [`LineError::Provider`] after the last try, [`LineError::GatewayPaused`] before one that would come too early,
+    /// [`LineError::Stopped`] when the process ends, [`LineError::LeaseLost`] when the claim is over, [`LineError::UnknownProvider`].
     pub async fn ask(&self, claimed: &Claimed, question: Question, stop: &CancellationToken) -> Result<PgAnswer, LineError> {
         self.ask_from(claimed, question, false, stop).await
     }
@@ -64,9 +67,16 @@ impl Line {
             .with_factor(2.0)
             .with_max_times(asking.tries.saturating_sub(1))
             .with_jitter();
+        let is_first = AtomicBool::new(true);
         let one_try = async || {
+            let waits_since = Instant::now();
             if !is_counted.swap(false, Ordering::Relaxed) {
                 gateway.admitted().await;
+            }
+            // It was claimed while the gateway did not pause. That may be long ago, and others may have been told to pause since.
+            let is_late = !is_first.swap(false, Ordering::Relaxed) || waits_since.elapsed() > FRESH || gateway.is_troubled();
+            if is_late {
+                self.not_paused(&claimed.provider).await?;
             }
             self.one_try(gateway, claimed, question).await
         };
@@ -136,13 +146,17 @@ impl Line {
     }
 
     /// Sends a refund that is marked as being sent. One try: what became of it is asked before the next one. It is not broken off
-    /// when the process ends, only by its time-out. It is not begun when the claim is over: somebody else asks what became of it.
+    /// when the process ends, only by its time-out. It is not begun when the claim is over: somebody else asks what became of it; nor while the
+    /// gateway pauses.
     ///
     /// # Errors
     /// What the gateway says.
     pub async fn send_refund(&self, claimed: &Claimed, order: &RefundOrder) -> Result<PgRefund, ProviderError> {
         let gateway = self.gateway(&claimed.provider).map_err(|error| ProviderError::Unavailable(error.to_string()))?;
         gateway.admitted().await;
+        if let Err(error) = self.not_paused(&claimed.provider).await {
+            return Err(ProviderError::Unavailable(format!("not sent: {error}")));
+        }
         let limit = self.try_limit();
         if !claimed.lasts(limit) {
             return Err(ProviderError::Unavailable("not sent: the claim is over".to_owned()));

@@ -26,7 +26,7 @@ impl Line {
         let outcome = match done {
             Ok(outcome) => *outcome,
             Err(LineError::LeaseLost) => Outcome::Overtaken,
-            Err(LineError::Stopped) => self.stopped(claimed).await,
+            Err(LineError::Stopped | LineError::GatewayPaused { .. }) => self.unasked(claimed).await,
             Err(error) => self.failed(claimed, error).await,
         };
         if let Outcome::Refunding(reason) = outcome {
@@ -80,7 +80,8 @@ impl Line {
         }
     }
 
-    async fn stopped(&self, claimed: &Claimed) -> Outcome {
+    /// It was not asked about, at no fault of its own: it is due at once, for whoever may ask.
+    async fn unasked(&self, claimed: &Claimed) -> Outcome {
         if let Err(error) = self.give_back(claimed).await {
             tracing::warn!(paymentId = %claimed.payment, %error, "a claim could not be given back; it ends by itself");
         }

@@ -165,3 +165,22 @@ async fn too_many_calls_pause_the_gateway_for_all_replicas_as_long_as_it_says() 
     stage.becomes_quiet().await;
     stage.money().holds().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_claimed_before_a_pause_is_given_back_instead_of_being_asked_about_again() {
+    let mut own = patient();
+    own.asking.try_delay_ms = 3_000;
+    let stage = Stage::with("paused-retries", ProviderKind::Generic, own).await;
+    // Two of one batch: the one is told to pause while the other waits for its second try.
+    stage.place("o0", Script::paid().taking_ms(500).fault(Call::Query, 1, Fault::Throttled(Some(60)))).await;
+    stage.place("o1", Script::paid().fault(Call::Query, 1, Fault::Status(503))).await;
+    let report = stage.run_after(11 * MINUTE).await;
+    assert_eq!((calls(&stage, "o0").query, calls(&stage, "o1").query), (1, 1), "{report:?}");
+    assert_eq!(stage.sql.number("SELECT count(*) FROM payment WHERE holder IS NOT NULL").await, 0);
+    assert_eq!(stage.sql.number("SELECT failed_checks::bigint FROM payment WHERE payment_id = 'p-o1'").await, 0);
+    stage.run_after(50 * SECOND).await;
+    assert_eq!((calls(&stage, "o0").query, calls(&stage, "o1").query), (1, 1));
+    stage.becomes_quiet().await;
+    assert_eq!(stage.states("o1").await, "COMPLETED SUCCESS");
+    stage.money().holds().await;
+}

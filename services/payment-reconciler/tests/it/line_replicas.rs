@@ -85,7 +85,7 @@ async fn whoever_outlives_a_lease_writes_nothing_any_more() {
     let other = replica(&stage, 2, own.clone());
     let stop = CancellationToken::new();
     stage.place("a", Script::paid()).await;
-    let (late, answer) = outlived(&stage, "a").await;
+    let (late, answer) = Box::pin(outlived(&stage, "a")).await;
     assert_eq!(other.run_once(Scope::Run, &stop).await.unwrap().asked(), 0, "while the lease lasts nobody else takes it");
     stage.sql.time_passes(own.run.lease_ms).await;
     // The other one has it, and has not settled it yet.
@@ -112,7 +112,7 @@ async fn a_refund_that_was_marked_by_whoever_outlived_the_lease_is_sent_once() {
     let other = replica(&stage, 2, own.clone());
     stage.place_of("a", "nothing", vec![Script::paid()]).await;
     stage.run().await;
-    let (late, answer) = outlived(&stage, "a").await;
+    let (late, answer) = Box::pin(outlived(&stage, "a")).await;
     let Next::Send { order, held_until } = settle(&stage.line, &late, &answer).await.unwrap().next else {
         panic!("the refund is to be sent")
     };
