@@ -76,6 +76,11 @@ impl Sql {
         self.0.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
     }
 
+    /// The same for a statement that may be refused.
+    pub async fn try_run(&self, statement: &str) -> Result<(), tokio_postgres::Error> {
+        self.0.batch_execute(statement).await
+    }
+
     pub async fn execute(&self, statement: &str, params: &[&(dyn ToSql + Sync)]) -> u64 {
         self.0.execute(statement, params).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"))
     }
