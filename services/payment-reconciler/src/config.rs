@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod line;
+mod policy;
 
 /// Prefix of the environment variables.
 pub const PREFIX: &str = "PAYMENT_RECONCILER";

@@ -6,9 +6,11 @@ use domain::payment::{Policy, ProviderName};
 use serde::{Deserialize, Serialize};
 use service_kit::settings::Fault;
 
+use super::policy::{self, GivenPolicy};
+
 /// The run, the asking, the refunds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(from = "Given")]
 pub struct LineSettings {
     /// When runs are made, and what they claim.
     pub run: RunSettings,
@@ -20,8 +22,29 @@ pub struct LineSettings {
     pub refunds: RefundSettings,
     /// What verdicts go by.
     pub policy: Policy,
-    /// The same for single gateways, by their names.
+    /// The same for single gateways, by their names: what is given for one of them goes before `policy`, part by part.
     pub policies: BTreeMap<ProviderName, Policy>,
+}
+
+/// The same as it is read: of a policy, only what is given.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Given {
+    run: RunSettings,
+    asking: AskSettings,
+    breaker: BreakerSettings,
+    refunds: RefundSettings,
+    policy: GivenPolicy,
+    policies: BTreeMap<ProviderName, GivenPolicy>,
+}
+
+impl From<Given> for LineSettings {
+    fn from(given: Given) -> Self {
+        let Given { run, asking, breaker, refunds, policy, policies } = given;
+        let policy = policy.over(&Policy::default());
+        let policies = policies.into_iter().map(|(name, own)| (name, own.over(&policy))).collect();
+        Self { run, asking, breaker, refunds, policy, policies }
+    }
 }
 
 /// When runs are made, and what they claim.
@@ -156,6 +179,10 @@ impl LineSettings {
         let mut faults: Vec<_> = low
             .map(|(field, value, lowest)| Fault::new(field, format!("is {value}"), format!("give at least {lowest}")))
             .collect();
+        faults.extend(policy::faults("line.policy", &self.policy));
+        for (name, own) in &self.policies {
+            faults.extend(policy::faults(&format!("line.policies.{name}"), own));
+        }
         // A claim that ends while its holder is still asking would be asked about twice at once.
         let tries = i64::try_from(asking.tries).unwrap_or(i64::MAX);
         let longest =
