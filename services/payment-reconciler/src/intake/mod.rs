@@ -15,4 +15,4 @@ mod worker;
 pub use batch::{Existing, Known, Letter, Resolution, resolve};
 pub use coordinator::{Intake, Progress};
 pub use settings::IntakeSettings;
-pub use store::{IntakeStore, WriteError};
+pub use store::{IntakeStore, Range, WriteError};

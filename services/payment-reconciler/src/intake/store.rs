@@ -189,11 +189,13 @@ impl IntakeStore {
     }
 }
 
+/// An order is as old as the order service says, but never from the future: it would become stale only when that has come.
 async fn insert_orders(connection: &mut AsyncPgConnection, orders: &[OrderPlaced]) -> Result<(), WriteError> {
     let placed: Vec<DateTime<Utc>> = orders.iter().map(|order| order.placed_at.to_datetime()).collect();
     sql_query(
         "INSERT INTO customer_order (order_id, amount, currency, content_digest, created_at) \
-         SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[], $5::timestamptz[])",
+         SELECT id, amount, currency, digest, least(placed_at, payment_now()) \
+         FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[], $5::timestamptz[]) AS placed (id, amount, currency, digest, placed_at)",
     )
     .bind::<Texts, _>(orders.iter().map(|order| order.order.as_str()).collect::<Vec<_>>())
     .bind::<Numbers, _>(orders.iter().map(|order| order.amount.amount).collect::<Vec<_>>())
@@ -230,8 +232,9 @@ async fn insert_payments(connection: &mut AsyncPgConnection, orders: &[OrderPlac
         attempts().map(|(_, attempt)| attempt.deposit_secret.as_ref().map(domain::secret::Secret::expose)).collect();
     sql_query(
         "INSERT INTO payment (payment_id, order_id, provider, reference, method, amount, currency, callback_secret, created_at) \
-         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], \
-         $9::timestamptz[])",
+         SELECT id, order_id, provider, reference, method, amount, currency, secret, least(placed_at, payment_now()) \
+         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::timestamptz[]) \
+         AS attempt (id, order_id, provider, reference, method, amount, currency, secret, placed_at)",
     )
     .bind::<Texts, _>(attempts().map(|(_, attempt)| attempt.payment.as_str()).collect::<Vec<_>>())
     .bind::<Texts, _>(attempts().map(|(order, _)| order.order.as_str()).collect::<Vec<_>>())

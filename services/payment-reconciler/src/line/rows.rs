@@ -50,9 +50,12 @@ pub struct LockedRefund {
 const ORDER: &str =
     "SELECT order_id, amount, currency, state, created_at FROM customer_order WHERE order_id = $1 FOR NO KEY UPDATE";
 
-const PAYMENT: &str = "SELECT payment_id, order_id, provider, reference, method, amount, currency, state, created_at, pg_expires_at, sweep_until, \
-    checks, attention_reason, fence, holder, payment_now() AS now, payment_outage_ms(provider, created_at, payment_now()) AS outage_ms \
-    FROM payment WHERE payment_id = $1 FOR NO KEY UPDATE";
+/// A payment's age counts from when it is here, by this database's clock: no payer loses an attempt because the order service's is late.
+const PAYMENT: &str = "SELECT p.payment_id, p.order_id, p.provider, p.reference, p.method, p.amount, p.currency, p.state, \
+    here.since AS created_at, p.pg_expires_at, p.sweep_until, p.checks, p.attention_reason, p.fence, p.holder, \
+    payment_now() AS now, payment_outage_ms(p.provider, here.since, payment_now()) AS outage_ms \
+    FROM payment p CROSS JOIN LATERAL (SELECT greatest(p.created_at, o.received_at) AS since FROM customer_order o WHERE o.order_id = p.order_id) here \
+    WHERE p.payment_id = $1 FOR NO KEY UPDATE OF p";
 
 const OTHERS: &str = "SELECT state FROM payment WHERE order_id = $1 AND payment_id <> $2";
 
