@@ -14,8 +14,10 @@ use crate::settings::{PostgresSettings, TlsMode};
 /// Where Debian and its relatives keep the certificates of the system.
 const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// How long a dead peer goes unnoticed on an idle connection.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// Of the time after which a silent server counts as gone, a connection is left in peace for the first half; then it is probed.
+const PROBES: u32 = 2;
+/// The shortest time between probes: the system counts it in seconds.
+const PROBE_EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// Why there is no connection. No message holds the password.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +94,8 @@ fn config(settings: &PostgresSettings) -> Result<Config, ConnectError> {
         "-c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
         settings.statement_timeout_ms, settings.lock_timeout_ms, settings.idle_in_transaction_timeout_ms
     );
+    // What is sent and not acknowledged is given up by the user time-out; while an answer is waited for, the probes find out.
+    let probe_every = (Duration::from_millis(settings.peer_timeout_ms) / PROBES.saturating_mul(2)).max(PROBE_EVERY_MIN);
     let ssl = match settings.tls {
         TlsMode::Disable => tokio_postgres::config::SslMode::Disable,
         TlsMode::VerifyFull => tokio_postgres::config::SslMode::Require,
@@ -101,7 +105,10 @@ fn config(settings: &PostgresSettings) -> Result<Config, ConnectError> {
         .options(options)
         .ssl_mode(ssl)
         .connect_timeout(Duration::from_millis(settings.connect_timeout_ms))
-        .keepalives_idle(KEEPALIVE_IDLE);
+        .keepalives_idle(probe_every.saturating_mul(PROBES))
+        .keepalives_interval(probe_every)
+        .keepalives_retries(PROBES)
+        .tcp_user_timeout(probe_every.saturating_mul(PROBES.saturating_mul(2)));
     Ok(config)
 }
 
@@ -135,6 +142,24 @@ mod tests {
         assert!(error.contains("refused") && !error.contains("hunter2"), "{error}");
         let error = raw_client(&settings("nonsense hunter2")).await.unwrap_err().to_string();
         assert!(error.contains("postgres.url") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_server_that_is_gone_is_noticed_in_the_time_that_is_set() {
+        let times = |peer_timeout_ms| {
+            let config = config(&PostgresSettings { peer_timeout_ms, ..PostgresSettings::default() }).unwrap();
+            assert!(config.get_keepalives());
+            let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
+            (
+                seconds(config.get_tcp_user_timeout().copied()),
+                config.get_keepalives_idle().as_secs(),
+                seconds(config.get_keepalives_interval()),
+                config.get_keepalives_retries(),
+            )
+        };
+        assert_eq!(times(PostgresSettings::default().peer_timeout_ms), (Some(20), 10, Some(5), Some(2)));
+        assert_eq!(times(8_000), (Some(8), 4, Some(2), Some(2)));
+        assert_eq!(times(1), (Some(4), 2, Some(1), Some(2)), "the system counts in seconds");
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub struct PostgresSettings {
     pub lock_timeout_ms: u64,
     /// How long a transaction may stand idle before the server ends it, in milliseconds.
     pub idle_in_transaction_timeout_ms: u64,
+    /// How long a server of which nothing is heard goes unnoticed on a connection, in milliseconds: a host that is gone, a network that drops
+    /// everything. Independent of how long statements take, as an idle system still acknowledges. At least 4 seconds count.
+    pub peer_timeout_ms: u64,
     /// Whether the connection is encrypted.
     pub tls: TlsMode,
     /// File with the certificates (PEM) that may sign the server's; none: the system's.
@@ -50,6 +53,7 @@ impl Default for PostgresSettings {
             statement_timeout_ms: 10_000,
             lock_timeout_ms: 3_000,
             idle_in_transaction_timeout_ms: 10_000,
+            peer_timeout_ms: 20_000,
             tls: TlsMode::Disable,
             tls_ca_file: None,
             application_name: "trueup".to_owned(),
@@ -60,7 +64,7 @@ impl Default for PostgresSettings {
 impl PostgresSettings {
     /// Sizes and times that bound something, by their names: 0 would switch the bound off.
     #[must_use]
-    pub fn bounds(&self) -> [(&'static str, u64); 6] {
+    pub fn bounds(&self) -> [(&'static str, u64); 7] {
         [
             ("pool_size", u64::try_from(self.pool_size).unwrap_or(u64::MAX)),
             ("connect_timeout_ms", self.connect_timeout_ms),
@@ -68,6 +72,7 @@ impl PostgresSettings {
             ("statement_timeout_ms", self.statement_timeout_ms),
             ("lock_timeout_ms", self.lock_timeout_ms),
             ("idle_in_transaction_timeout_ms", self.idle_in_transaction_timeout_ms),
+            ("peer_timeout_ms", self.peer_timeout_ms),
         ]
     }
 }

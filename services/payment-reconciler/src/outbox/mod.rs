@@ -8,5 +8,5 @@ mod relay;
 mod settings;
 mod store;
 
-pub use relay::{Relay, Told};
+pub use relay::{Cleaned, Relay, Told};
 pub use settings::OutboxSettings;

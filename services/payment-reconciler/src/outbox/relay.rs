@@ -25,6 +25,8 @@ const SOURCE: &str = "/trueup/payment-reconciler";
 const TASK: &str = "outbox";
 /// The most rows that cannot be told and are passed over; with more, something else is wrong and the relay stops.
 const PASSED_MAX: usize = 1_000;
+/// Statements that delete old rows between two looks at what waits.
+const CLEAN_STATEMENTS_MAX: usize = 10;
 
 /// What one look brought.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,6 +35,15 @@ pub struct Told {
     pub found: usize,
     /// Rows that the broker has now.
     pub told: usize,
+}
+
+/// What became of old events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Rows that are gone.
+    pub deleted: usize,
+    /// Whether no old one is left.
+    pub is_all: bool,
 }
 
 /// Tells the outbox.
@@ -64,8 +75,10 @@ impl Relay {
             let looked = async {
                 let told = self.run_once().await?;
                 if Instant::now() >= clean_at && told.is_some() {
-                    clean_at = Instant::now() + Duration::from_millis(self.settings.cleanup_interval_ms);
-                    self.clean().await?;
+                    let cleaned = self.clean().await?;
+                    if cleaned.is_all {
+                        clean_at = Instant::now() + Duration::from_millis(self.settings.cleanup_interval_ms);
+                    }
                 }
                 Ok::<_, LineError>(told)
             };
@@ -174,20 +187,22 @@ impl Relay {
         acknowledged
     }
 
-    /// Deletes what was told long ago, in bounded statements.
+    /// Deletes what was told long ago, in bounded statements and so many of them at a time: what is to be told does not wait for the rest.
     ///
     /// # Errors
     /// PostgreSQL.
-    pub async fn clean(&self) -> Result<usize, LineError> {
+    pub async fn clean(&self) -> Result<Cleaned, LineError> {
         let rows_max = self.settings.cleanup_events_max;
-        let mut deleted = 0_usize;
-        loop {
+        let mut cleaned = Cleaned::default();
+        for _ in 0..CLEAN_STATEMENTS_MAX {
             let gone = store::delete_old(&self.db, self.settings.retention_hours, rows_max).await?;
-            deleted = deleted.saturating_add(gone);
-            if u32::try_from(gone).is_ok_and(|gone| gone < rows_max) {
-                return Ok(deleted);
+            cleaned.deleted = cleaned.deleted.saturating_add(gone);
+            cleaned.is_all = u32::try_from(gone).is_ok_and(|gone| gone < rows_max);
+            if cleaned.is_all {
+                break;
             }
         }
+        Ok(cleaned)
     }
 }
 

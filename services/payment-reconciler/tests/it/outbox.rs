@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use contracts::payment::{PaymentOutcome, decode_payment_outcome};
 use domain::clock::Timestamp;
 use kafka_io::{CommandProducer, ProducerSettings};
-use payment_reconciler::outbox::{OutboxSettings, Relay, Told};
+use payment_reconciler::outbox::{Cleaned, OutboxSettings, Relay, Told};
 use postgres_io::raw_client;
 use testkit::{PrivateKafka, World, create_payment_topics, eventually, kafka_settings, read_all, unique};
 use tokio_util::sync::CancellationToken;
@@ -120,8 +120,28 @@ async fn old_events_are_deleted_in_bounded_steps_and_what_waits_is_kept() {
     let settings = OutboxSettings { cleanup_events_max: 3, ..OutboxSettings::default() };
     let topic = world.kafka.topics.payment_outcome.clone();
     let relay = Relay::new(db(&world).await, Uuid::from_u128(1), producer(&world), topic, settings);
-    assert_eq!(relay.clean().await.unwrap(), 20);
+    assert_eq!(relay.clean().await.unwrap(), Cleaned { deleted: 20, is_all: true });
     assert_eq!(sql.number("SELECT count(*) FROM outbox").await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_told_does_not_wait_until_all_that_is_old_is_deleted() {
+    let world = World::of_payments("retention-pieces").await;
+    let sql = Sql::of(&world).await;
+    for number in 0..25_u128 {
+        put(&sql, number, &failed(&format!("o{number}"), "x")).await;
+    }
+    sql.run("UPDATE outbox SET published_at = now() - interval '8 days'").await;
+    let settings = OutboxSettings { cleanup_events_max: 1, poll_ms: 10, ..OutboxSettings::default() };
+    let topic = world.kafka.topics.payment_outcome.clone();
+    let relay = Relay::new(db(&world).await, Uuid::from_u128(1), producer(&world), topic, settings);
+    assert_eq!(relay.clean().await.unwrap(), Cleaned { deleted: 10, is_all: false });
+    // The looks that follow go on with it, long before the next cleaning is due.
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(relay.run(stop.clone(), || {}));
+    eventually(PATIENCE, "the rest is deleted", || async { sql.number("SELECT count(*) FROM outbox").await == 0 }).await;
+    stop.cancel();
+    running.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
