@@ -82,7 +82,8 @@ fn bytes_of(hex: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// An id for a callback that has none: repeats have the same bytes.
+/// An id for a callback that has none, or none of a useful length: repeats have the same bytes.
+#[must_use]
 pub fn digest(body: &[u8]) -> String {
     Sha256::digest(body).iter().fold(String::from("sha256-"), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -11,5 +11,6 @@ pub mod tables;
 mod toss;
 mod words;
 
+pub use callback::digest;
 pub use factory::{BuildError, Providers};
 pub use settings::{ProviderKind, ProviderSettings, SettingsProblem};

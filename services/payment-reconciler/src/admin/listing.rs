@@ -147,11 +147,11 @@ pub(super) async fn audits(db: &Db, rows_max: i64) -> Result<Vec<Value>, LineErr
     newest(db, query, rows_max).await
 }
 
-/// Callbacks about payments that never came in.
+/// Callbacks about payments that never came in: those of which an operator should know first, signed ones before what may be anybody's.
 pub(super) async fn unknown_callbacks(db: &Db, rows_max: i64) -> Result<Vec<Value>, LineError> {
     let query = "SELECT jsonb_build_object('provider', provider, 'reference', reference, 'eventId', event_id, 'authenticated', authenticated, \
         'times', times, 'receivedAt', received_at, 'lastReceivedAt', last_received_at, 'attentionSince', attention_since) AS json \
-        FROM payment_callback WHERE payment_id IS NULL ORDER BY attention_since NULLS LAST, callback_id LIMIT $1";
+        FROM payment_callback WHERE payment_id IS NULL ORDER BY attention_since IS NULL, authenticated DESC, attention_since, callback_id LIMIT $1";
     newest(db, query, rows_max).await
 }
 

@@ -12,6 +12,7 @@ use super::{
     listing,
 };
 use crate::{
+    callbacks::hint,
     error::LineError,
     http::ApiError,
     line::{
@@ -79,11 +80,7 @@ pub(super) async fn retry(admin: &Admin, actor: &str, order: &str, wish: &Wish) 
     if !wish.dry_run {
         let mut connection = admin.db.conn().await.map_err(LineError::from)?;
         // Two statements, each of which is good without the other.
-        sql_query("UPDATE payment SET hinted_at = payment_now() WHERE payment_id = ANY($1) AND state <> 'SUCCESS'")
-            .bind::<sql_types::Array<sql_types::Text>, _>(&due)
-            .execute(&mut connection)
-            .await
-            .map_err(LineError::from)?;
+        hint(&mut connection, &due, None).await?;
         let detail = json!({ "payments": due });
         let action = Action { actor, action: "orders retry", target: order, reason: &wish.reason, outcome: "done", detail };
         keep(&mut connection, &action).await?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use diesel_async::RunQueryDsl;
 use domain::{clock::Clock, payment::ProviderName, secret::Secret};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use hmac::{Hmac, Mac};
@@ -18,7 +18,7 @@ use payment_providers::port::{Callback, CallbackError, CallbackHint, PaymentProv
 use postgres_io::Db;
 use sha2::Sha256;
 
-use super::CallbackSettings;
+use super::{CallbackSettings, note::Note};
 use crate::error::LineError;
 
 /// What became of a callback.
@@ -27,7 +27,10 @@ pub enum Taken {
     /// It is stored, and its payment is due now or when its bound allows.
     Stored,
     /// It is stored; its payment is not known (yet).
-    Waiting,
+    Waiting {
+        /// Whether the gateway sent it, as far as can be known.
+        authenticated: bool,
+    },
     /// It was stored before.
     Repeated,
     /// It is about nothing that is looked after here.
@@ -35,14 +38,23 @@ pub enum Taken {
 }
 
 impl Taken {
-    /// The word in answers and metrics.
+    /// The word in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stored => "stored",
-            Self::Waiting => "waiting",
+            Self::Waiting { .. } => "waiting",
             Self::Repeated => "repeated",
             Self::Ignored => "ignored",
+        }
+    }
+
+    /// The word in answers: whoever does not sign is not told which payments exist.
+    #[must_use]
+    pub const fn told(self) -> &'static str {
+        match self {
+            Self::Waiting { authenticated: false } => Self::Stored.as_str(),
+            taken => taken.as_str(),
         }
     }
 }
@@ -89,23 +101,6 @@ struct PaymentRow {
     payment_id: String,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
     callback_secret: Option<String>,
-}
-
-#[derive(QueryableByName)]
-struct StoredRow {
-    #[diesel(sql_type = sql_types::BigInt)]
-    callback_id: i64,
-    #[diesel(sql_type = sql_types::Bool)]
-    is_new: bool,
-}
-
-/// What is stored of a callback.
-struct Note {
-    provider: String,
-    hint: CallbackHint,
-    payment: Option<String>,
-    gap_ms: i64,
-    kept_max: i64,
 }
 
 impl Desk {
@@ -194,86 +189,6 @@ impl Desk {
             .get_result(&mut connection)
             .await
             .optional()?)
-    }
-}
-
-/// A repeat raises a number. Beyond the bound of unsigned callbacks of a payment, no row is added, and the newest one is raised instead.
-const STORE: &str = "INSERT INTO payment_callback (provider, event_id, reference, payment_id, authenticated) \
-    SELECT $1, $2, $3, $4, $5 WHERE $5 OR EXISTS (SELECT FROM payment_callback WHERE provider = $1 AND event_id = $2) \
-    OR (SELECT count(*) FROM (SELECT 1 FROM payment_callback WHERE provider = $1 AND reference = $3 AND NOT authenticated LIMIT $6) k) < $6 \
-    ON CONFLICT (provider, event_id) DO UPDATE SET \
-    times = payment_callback.times + CASE WHEN payment_callback.times < 2000000000 THEN 1 ELSE 0 END, \
-    last_received_at = payment_now(), payment_id = coalesce(payment_callback.payment_id, EXCLUDED.payment_id), \
-    authenticated = payment_callback.authenticated OR EXCLUDED.authenticated \
-    RETURNING callback_id, times = 1 AS is_new";
-
-const RAISE: &str = "UPDATE payment_callback SET times = times + CASE WHEN times < 2000000000 THEN 1 ELSE 0 END, \
-    last_received_at = payment_now() WHERE callback_id = \
-    (SELECT max(callback_id) FROM payment_callback WHERE provider = $1 AND reference = $2 AND NOT authenticated) \
-    RETURNING callback_id, true AS is_new";
-
-/// Due at once, unless it was asked or made due too short ago. A success is not asked about: only an operator moves it.
-const HINT: &str = "UPDATE payment SET hinted_at = payment_now() WHERE payment_id = $1 AND state <> 'SUCCESS' AND hinted_at IS NULL \
-    AND (checked_at IS NULL OR checked_at <= payment_now() - $2 * interval '1 millisecond')";
-
-/// Too soon: it waits for its time in its row, once a payment. One that is due already needs nothing.
-const HINT_LATER: &str = "UPDATE payment_callback c SET hint_at = p.checked_at + $3 * interval '1 millisecond' FROM payment p \
-    WHERE c.callback_id = $1 AND p.payment_id = $2 AND p.state <> 'SUCCESS' AND p.checked_at IS NOT NULL \
-    AND p.hinted_at IS NULL \
-    AND NOT EXISTS (SELECT FROM payment_callback o WHERE o.payment_id = $2 AND o.hint_at IS NOT NULL)";
-
-impl Note {
-    async fn store(self, db: &Db) -> Result<Taken, LineError> {
-        let mut connection = db.conn().await?;
-        connection.transaction(async |connection| self.write(connection).await).await
-    }
-
-    async fn write(&self, connection: &mut AsyncPgConnection) -> Result<Taken, LineError> {
-        let stored: Option<StoredRow> = sql_query(STORE)
-            .bind::<sql_types::Text, _>(&self.provider)
-            .bind::<sql_types::Text, _>(&self.hint.event_id)
-            .bind::<sql_types::Text, _>(self.hint.reference.as_str())
-            .bind::<sql_types::Nullable<sql_types::Text>, _>(&self.payment)
-            .bind::<sql_types::Bool, _>(self.hint.authenticated)
-            .bind::<sql_types::BigInt, _>(self.kept_max)
-            .get_result(connection)
-            .await
-            .optional()?;
-        let stored = match stored {
-            Some(stored) => Some(stored),
-            None => sql_query(RAISE)
-                .bind::<sql_types::Text, _>(&self.provider)
-                .bind::<sql_types::Text, _>(self.hint.reference.as_str())
-                .get_result(connection)
-                .await
-                .optional()?,
-        };
-        match (stored, &self.payment) {
-            (Some(StoredRow { is_new: false, .. }), _) => Ok(Taken::Repeated),
-            (Some(stored), Some(payment)) => {
-                self.hint(connection, stored.callback_id, payment).await?;
-                Ok(Taken::Stored)
-            }
-            (_, None) => Ok(Taken::Waiting),
-            (None, Some(_)) => Ok(Taken::Repeated),
-        }
-    }
-
-    async fn hint(&self, connection: &mut AsyncPgConnection, callback: i64, payment: &str) -> Result<(), LineError> {
-        let hinted = sql_query(HINT)
-            .bind::<sql_types::Text, _>(payment)
-            .bind::<sql_types::BigInt, _>(self.gap_ms)
-            .execute(connection)
-            .await?;
-        if hinted == 0 {
-            sql_query(HINT_LATER)
-                .bind::<sql_types::BigInt, _>(callback)
-                .bind::<sql_types::Text, _>(payment)
-                .bind::<sql_types::BigInt, _>(self.gap_ms)
-                .execute(connection)
-                .await?;
-        }
-        Ok(())
     }
 }
 

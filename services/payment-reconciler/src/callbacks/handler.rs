@@ -28,7 +28,7 @@ async fn take(app: Data<App>, request: HttpRequest, payload: web::Payload) -> Re
     // A name that nobody set up would make a metric for each thing that somebody tries.
     let known = if app.desk.knows(&provider) { provider } else { "unknown".to_owned() };
     metrics::counter!("trueup_payment_callbacks_total", "provider" => known, "result" => result).increment(1);
-    http::json(StatusCode::OK, &serde_json::json!({ "status": taken?.as_str() }))
+    http::json(StatusCode::OK, &serde_json::json!({ "status": taken?.told() }))
 }
 
 async fn answer(desk: &Desk, provider: &str, request: &HttpRequest, payload: web::Payload) -> Result<super::Taken, ApiError> {

@@ -6,10 +6,13 @@
 
 mod desk;
 mod handler;
+mod hint;
+mod note;
 mod settings;
 mod sweep;
 
 pub use desk::{Desk, DeskError, Taken};
 pub use handler::configure;
+pub use hint::hint;
 pub use settings::CallbackSettings;
 pub use sweep::{Sweeper, Swept};

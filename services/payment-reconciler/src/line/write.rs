@@ -34,7 +34,7 @@ impl PaymentWrite {
 
 const UPDATE_PAYMENT: &str = "UPDATE payment SET state = $3, \
         next_check_at = greatest(payment_now(), $5::timestamptz) + $4::bigint * interval '1 millisecond', \
-        hinted_at = CASE WHEN hinted_at IS NOT DISTINCT FROM $6 THEN NULL ELSE hinted_at END, \
+        hinted_at = CASE WHEN $3 = 'SUCCESS' OR hinted_at IS NOT DISTINCT FROM $6 THEN NULL ELSE hinted_at END, \
         checks = $7, failed_checks = 0, checked_at = payment_now(), answered_at = payment_now(), \
         last_status = coalesce($8, last_status), last_answer = coalesce($9::text::jsonb, last_answer), last_error = NULL, \
         pg_transaction_id = coalesce($10, pg_transaction_id), pg_expires_at = coalesce($11, pg_expires_at), \

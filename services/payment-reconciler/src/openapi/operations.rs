@@ -135,7 +135,7 @@ fn others() -> Value {
     json!({
         "/v1/payments/callbacks/{provider}": {"post": {
             "operationId": "callback", "tags": ["callbacks"], "summary": "A hint that something became of a payment",
-            "description": "In the gateway's own format, signed as the gateway signs. It is stored before it is answered, and makes its payment due. Repeats and any order are harmless.",
+            "description": "In the gateway's own format, signed as the gateway signs. It is stored before it is answered, and makes its payment due. Repeats and any order are harmless. An unsigned one is answered the same whether its payment is known or not.",
             "parameters": [in_path("provider", "The merchant account, by the name that the settings give it.")],
             "requestBody": {"required": true, "content": {"application/json": {"schema": {"type": "object"}}}},
             "responses": responses(ok("It is taken.", "CallbackTaken"),

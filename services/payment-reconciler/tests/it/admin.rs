@@ -209,12 +209,15 @@ async fn reports_of_runs_and_unknown_callbacks_are_readable() {
         .run(
             "INSERT INTO payment_run (holder, started_at, finished_at, found, asked, settled, failed, waiting, refunded, attention, errors, duration_ms)
              VALUES (gen_random_uuid(), now(), now(), 5, 5, 3, 1, 1, 0, 0, 0, 120), (gen_random_uuid(), now(), now(), 0, 0, 0, 0, 0, 0, 0, 0, 1);
-             INSERT INTO payment_callback (provider, event_id, reference, authenticated) VALUES ('sim', 'e', 'nobodys', true)",
+             INSERT INTO payment_callback (provider, event_id, reference, authenticated, attention_since) VALUES
+             ('sim', 'u', 'waits', true, NULL), ('sim', 'f', 'anybodys', false, now() - interval '1 day'), ('sim', 'e', 'nobodys', true, now())",
         )
         .await;
     let runs = stage.get("/v1/admin/runs?limit=2").await.json();
     assert_eq!((runs["runs"][0]["found"].as_i64(), runs["runs"][1]["settled"].as_i64()), (Some(0), Some(3)), "the newest first");
-    assert_eq!(stage.get("/v1/admin/callbacks").await.json()["callbacks"][0]["reference"], "nobodys");
+    let unknown = stage.get("/v1/admin/callbacks").await.json();
+    let references: Vec<_> = (0..3).map(|place| unknown["callbacks"][place]["reference"].as_str().unwrap()).collect();
+    assert_eq!(references, ["nobodys", "anybodys", "waits"], "signed ones first, and those that wait too long before others");
 }
 
 #[tokio::test(flavor = "multi_thread")]

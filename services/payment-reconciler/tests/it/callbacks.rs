@@ -8,13 +8,16 @@ use std::sync::{
 use domain::{clock::SystemClock, secret::Secret};
 use payment_providers::port::PaymentProvider;
 use payment_reconciler::callbacks::{CallbackSettings, Desk, DeskError, Sweeper, Swept, Taken};
-use testkit::World;
+use testkit::{World, eventually};
 use uuid::Uuid;
 
 use crate::{
-    orders::{Sql, db, order},
+    orders::{PATIENCE, Sql, db, order},
     scripted::Scripted,
 };
+
+const SIGNED_WAITING: Taken = Taken::Waiting { authenticated: true };
+const UNSIGNED_WAITING: Taken = Taken::Waiting { authenticated: false };
 
 struct Stage {
     sql: Sql,
@@ -71,7 +74,7 @@ async fn a_callback_makes_its_payment_due_and_repeats_are_one() {
     for _ in 0..3 {
         assert_eq!(stage.take(&body("ref-a", "e1"), true).await.unwrap(), Taken::Repeated);
     }
-    assert!(!stage.hinted("p-a").await, "a repeat asks for nothing");
+    assert!(!stage.hinted("p-a").await, "it was asked about a moment ago");
     assert_eq!(stage.sql.number("SELECT times::bigint FROM payment_callback").await, 4);
     assert_eq!(stage.sql.text("SELECT state FROM payment").await, "PENDING", "it never decides");
 
@@ -130,8 +133,8 @@ async fn a_deposits_secret_is_compared() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_callback_of_an_unknown_payment_waits_for_its_intake_and_then_an_operator_sees_it() {
     let stage = stage("unknown", generous()).await;
-    assert_eq!(stage.take(&body("ref-late", "e1"), true).await.unwrap(), Taken::Waiting);
-    assert_eq!(stage.take(&body("ref-never", "e2"), false).await.unwrap(), Taken::Waiting);
+    assert_eq!(stage.take(&body("ref-late", "e1"), true).await.unwrap(), SIGNED_WAITING);
+    assert_eq!(stage.take(&body("ref-never", "e2"), false).await.unwrap(), UNSIGNED_WAITING);
     assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept::default()));
     assert_eq!(stage.waiting.load(Ordering::Relaxed), 1, "unsigned ones are counted");
     stage.sql.place(&order("late")).await;
@@ -150,7 +153,7 @@ async fn unsigned_callbacks_are_bounded_and_signed_ones_are_not() {
     let settings = CallbackSettings { unsigned_per_s: 1, unsigned_burst: 3, unknown_waiting_max: 1, ..generous() };
     let stage = stage("bounded", settings).await;
     stage.sql.place(&order("a")).await;
-    assert_eq!(stage.take(&body("ref-x", "e0"), false).await.unwrap(), Taken::Waiting);
+    assert_eq!(stage.take(&body("ref-x", "e0"), false).await.unwrap(), UNSIGNED_WAITING);
     stage.sweeper.run_once().await.unwrap();
     assert!(matches!(stage.take(&body("ref-y", "e1"), false).await, Err(DeskError::TooMany)), "enough wait already");
     // At most three and one more for each second that passes meanwhile.
@@ -162,7 +165,7 @@ async fn unsigned_callbacks_are_bounded_and_signed_ones_are_not() {
     for number in 0..20 {
         assert_eq!(stage.take(&body("ref-a", &format!("s{number}")), true).await.unwrap(), Taken::Stored);
     }
-    assert_eq!(stage.take(&body("ref-z", "signed"), true).await.unwrap(), Taken::Waiting);
+    assert_eq!(stage.take(&body("ref-z", "signed"), true).await.unwrap(), SIGNED_WAITING);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,4 +187,79 @@ async fn a_success_is_not_made_due() {
     assert_eq!(stage.take(&body("ref-a", "e1"), true).await.unwrap(), Taken::Stored);
     assert!(!stage.hinted("p-a").await);
     assert_eq!(stage.sql.number("SELECT count(*) FROM payment_callback WHERE hint_at IS NOT NULL").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_that_comes_before_the_sweep_has_found_its_payment_makes_it_due() {
+    let stage = stage("repeat-first", generous()).await;
+    assert_eq!(stage.take(&body("ref-a", "e1"), true).await.unwrap(), SIGNED_WAITING);
+    stage.sql.place(&order("a")).await;
+    assert_eq!(stage.take(&body("ref-a", "e1"), true).await.unwrap(), Taken::Repeated);
+    assert!(stage.hinted("p-a").await);
+    assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept::default()), "and nothing is left to be found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_that_nobody_waits_for_any_more_do_not_hide_how_many_wait() {
+    let settings = CallbackSettings { unknown_waiting_max: 3, ..generous() };
+    let stage = stage("overdue", settings).await;
+    // More than are counted at all.
+    let overdue = "INSERT INTO payment_callback (provider, event_id, reference, authenticated, attention_since) \
+        SELECT 'sim', 'old' || n, 'old' || n, n % 2 = 0, payment_now() FROM generate_series(1, 40) n";
+    stage.sql.run(overdue).await;
+    for number in 0..3 {
+        assert_eq!(stage.take(&body(&format!("ref-{number}"), &format!("e{number}")), false).await.unwrap(), UNSIGNED_WAITING);
+    }
+    stage.sweeper.run_once().await.unwrap();
+    assert_eq!(stage.waiting.load(Ordering::Relaxed), 3);
+    assert!(matches!(stage.take(&body("ref-more", "more"), false).await, Err(DeskError::TooMany)));
+    assert_eq!(stage.take(&body("ref-signed", "signed"), true).await.unwrap(), SIGNED_WAITING);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_looks_at_a_bounded_number_of_unknown_payments_and_the_next_one_goes_on() {
+    let stage = stage("pieces", CallbackSettings { sweep_rows_max: 2, ..generous() }).await;
+    for number in 0..50 {
+        stage.take(&body(&format!("ref-{number}"), &format!("e{number}")), true).await.unwrap();
+    }
+    for late in [49, 0] {
+        stage.sql.place(&order(&late.to_string())).await;
+        let mut sweeps = 0;
+        while !stage.hinted(&format!("p-{late}")).await {
+            stage.sweeper.run_once().await.unwrap();
+            sweeps += 1;
+            assert!(sweeps <= 3, "three sweeps of 20 look at all that wait");
+        }
+        assert!(late != 49 || sweeps == 3, "{sweeps}: none looks at more than its part");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_payments_are_looked_for_without_a_look_at_all_that_is_known() {
+    let stage = stage("many", generous()).await;
+    stage.sql.place(&order("a")).await;
+    let many = "INSERT INTO payment_callback (provider, event_id, reference, payment_id, authenticated) \
+        SELECT 'sim', 'known' || n, 'ref-a', 'p-a', true FROM generate_series(1, 100000) n; \
+        INSERT INTO payment_callback (provider, event_id, reference, authenticated) \
+        SELECT 'sim', 'unknown' || n, 'unknown' || n, true FROM generate_series(1, 1500) n; ANALYZE payment_callback; ANALYZE payment";
+    stage.sql.run(many).await;
+    let read = |index: &str| format!("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = '{index}'");
+    let known = stage.sql.number(&read("payment_callback_pkey")).await;
+    stage.sweeper.run_once().await.unwrap();
+    let looked = read("payment_callback_orphan_idx");
+    eventually(PATIENCE, "the database tells what was read", || async { stage.sql.number(&looked).await >= 1_500 }).await;
+    let read = stage.sql.number(&read("payment_callback_pkey")).await - known;
+    assert!(read < 10_000, "{read} rows of what is known were read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_id_no_index_takes_is_stored_all_the_same_and_known_again() {
+    let stage = stage("long-id", generous()).await;
+    stage.sql.place(&order("a")).await;
+    // What does not repeat itself cannot be made shorter for the index.
+    let long: String = (0..1_000_u64).map(|n| format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    for (id, taken) in [(&long, Taken::Stored), (&long, Taken::Repeated), (&format!("{long}x"), Taken::Stored)] {
+        assert_eq!(stage.take(&body("ref-a", id), true).await.unwrap(), taken);
+    }
+    assert_eq!(stage.take(&body("ref-a", "no\\u0000text"), true).await.unwrap(), Taken::Stored);
 }

@@ -255,6 +255,9 @@ async fn callbacks_are_answered_as_described() {
         let answer = stage.call_as(Method::POST, path, &body, &signed).await;
         assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some(status)));
     }
+    // Whoever does not sign is not told which payments exist.
+    let unsigned = stage.call_as(Method::POST, path, &event("ref-y", "u"), &[]).await;
+    assert_eq!((unsigned.status, unsigned.json()["status"].as_str()), (200, Some("stored")));
     let long = event("ref-a", &"x".repeat(2_000));
     let forged = stage.call_as(Method::POST, path, &event("ref-a", "e3"), &[("x-signature", "bad")]).await;
     assert_eq!(forged.code(), (401, "bad_signature".to_owned()));

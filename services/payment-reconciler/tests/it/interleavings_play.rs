@@ -13,7 +13,7 @@ use contracts::order::OrderPlaced;
 use domain::{clock::SystemClock, coupon::LogIncarnation, payment::Currency};
 use payment_reconciler::{
     Line,
-    callbacks::{CallbackSettings, Desk, DeskError, Sweeper},
+    callbacks::{CallbackSettings, Desk, DeskError, Sweeper, Taken},
     error::LineError,
     intake::{IntakeStore, resolve},
     line::run::{Report, Scope},
@@ -105,6 +105,7 @@ struct Game<'a> {
     placed: Vec<bool>,
     passed_ms: i64,
     callbacks: u32,
+    told_last: usize,
     last_run: String,
     history: String,
 }
@@ -158,6 +159,7 @@ impl<'a> Game<'a> {
             placed: vec![false; plan.orders.len()],
             passed_ms: 0,
             callbacks: 0,
+            told_last: 0,
             last_run: String::new(),
             history: String::new(),
             name,
@@ -262,7 +264,7 @@ impl<'a> Game<'a> {
                 String::new()
             }
             Event::Callback(number) => self.callback(number).await?,
-            Event::CallbacksSwept => format!("{:?}", self.sweeper.run_once().await.map_err(|error| error.to_string())?),
+            Event::CallbacksSwept => self.callbacks_swept().await?,
             Event::StockSet(stock) => {
                 let set =
                     "INSERT INTO product (product_id, stock) VALUES ($1, $2) ON CONFLICT (product_id) DO UPDATE SET stock = $2";
@@ -355,16 +357,60 @@ impl<'a> Game<'a> {
     }
 
     async fn callback(&mut self, number: usize) -> Result<String, String> {
-        let (_, payment) = self.payment(number);
         // Every third one is a repeat of the one before.
         self.callbacks += 1;
-        let event = format!("{}e{}", self.name, self.callbacks - u32::from(self.callbacks.is_multiple_of(3)));
+        let is_repeat = self.callbacks.is_multiple_of(3);
+        let (_, payment) = self.payment(if is_repeat { self.told_last } else { number });
+        self.told_last = if is_repeat { self.told_last } else { number };
+        let event = format!("{}e{}", self.name, self.callbacks - u32::from(is_repeat));
         let (body, headers) = callback(self.plan.kind, &event, &reference(&payment));
         match self.desk.take(&format!("{}pg", self.name), &headers, body.as_bytes()).await {
-            Ok(taken) => Ok(format!("{payment} {event}: {taken:?}")),
+            Ok(taken) => {
+                if matches!(taken, Taken::Stored | Taken::Repeated) && self.is_placed(&payment) {
+                    self.is_asked_about_again(&payment).await?;
+                }
+                Ok(format!("{payment} {event}: {taken:?}"))
+            }
             Err(DeskError::TooMany) => Ok(format!("{payment}: too many")),
             Err(error) => Err(format!("a callback of {payment}: {error}")),
         }
+    }
+
+    fn is_placed(&self, payment: &str) -> bool {
+        self.payments().any(|(order, known)| known == payment && self.placed[order])
+    }
+
+    /// Hints that waited get their turn, and none of them is lost by that.
+    async fn callbacks_swept(&self) -> Result<String, String> {
+        let waiting = format!(
+            "SELECT coalesce(string_agg(DISTINCT payment_id, ' '), '') FROM payment_callback \
+             WHERE starts_with(payment_id, '{}') AND hint_at IS NOT NULL",
+            self.name
+        );
+        let waited = self.shop.sql.text(&waiting).await;
+        let swept = self.sweeper.run_once().await.map_err(|error| error.to_string())?;
+        for payment in waited.split_whitespace() {
+            self.is_asked_about_again(payment).await?;
+        }
+        Ok(format!("{swept:?}"))
+    }
+
+    /// Behind a hint, the payment is going to be asked about by an ask that has not begun: a hint waits that no claim was made with.
+    async fn is_asked_about_again(&self, payment: &str) -> Result<(), String> {
+        let hint = format!(
+            "SELECT CASE WHEN state = 'SUCCESS' OR EXISTS (SELECT FROM payment_callback c WHERE c.payment_id = p.payment_id AND hint_at IS NOT NULL) \
+             THEN 'will be' WHEN hinted_at IS NULL THEN 'is not hinted at' \
+             ELSE fence || ' ' || (extract(epoch FROM hinted_at) * 1000000)::bigint END FROM payment p WHERE payment_id = '{payment}'"
+        );
+        let hint = self.shop.sql.text(&hint).await;
+        let of_a_claim = self.replicas.iter().filter_map(Replica::claimed).find(|claimed| {
+            let at = claimed.hinted_at.map(|at| at.timestamp_micros()).unwrap_or_default();
+            claimed.payment.as_str() == payment && format!("{} {at}", claimed.fence) == hint
+        });
+        if hint == "is not hinted at" || of_a_claim.is_some() {
+            return Err(format!("a callback of {payment} is lost: {hint}, of the claim {of_a_claim:?}"));
+        }
+        Ok(())
     }
 
     /// An operator lets go what is held, and tries again what was refused.

@@ -95,6 +95,18 @@ impl Replica {
         matches!(self.hand, Hand::Nothing)
     }
 
+    /// What it has claimed, also if somebody else has taken it over meanwhile.
+    pub const fn claimed(&self) -> Option<&Claimed> {
+        match &self.hand {
+            Hand::Nothing => None,
+            Hand::Claimed(claimed)
+            | Hand::Answered(claimed, ..)
+            | Hand::ToClose(claimed)
+            | Hand::Marked(claimed, _)
+            | Hand::Sent(claimed, _) => Some(claimed),
+        }
+    }
+
     /// It is gone; its claim ends by itself.
     pub fn kill(&mut self) {
         self.hand = Hand::Nothing;
