@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test soak up down status logs drill audit bench faults tools build fmt lint contracts
+.PHONY: help run test soak alerts up down status logs drill audit bench faults tools build fmt lint contracts
 
 LOCAL := $(or $(TRUEUP_LOCAL),$(CURDIR)/.local)
 STACK_BIN := target/release/trueup-stack
@@ -27,6 +27,10 @@ test: tools ## Everything that CI runs: format, lints, docs, contracts, licences
 soak: tools ## The tests that take too long for each commit: deep worlds of the model, 1,000 new interleavings of payments
 	cargo test -p model --test it -- --ignored --test-threads 1
 	cargo test -p payment-reconciler --test it a_thousand_interleavings -- --ignored --nocapture
+
+alerts: ## Check the alerts' rules and play their cases; needs promtool, which comes with Prometheus
+	promtool check rules deploy/alerts/*.yaml
+	promtool test rules deploy/alerts/tests/*.yaml
 
 up: build ## Start servers and services
 	@$(STACK_BIN) up

@@ -65,8 +65,12 @@ impl Edges {
         let beat = health.heartbeat("callbacks", SILENT_MAX);
         edges.spawn("callbacks", |stop| sweeper.run(stop, move || beat.beat()));
         let beat = health.heartbeat("observer", SILENT_MAX);
+        let watch = observe::Watch {
+            gateways: providers.iter().map(|provider| provider.name().to_string()).collect(),
+            stale_after_ms: settings.line.run.stale_after_ms,
+        };
         let observed = db.clone();
-        edges.spawn("observer", |stop| observe::run(observed, stop, move || beat.beat()));
+        edges.spawn("observer", |stop| observe::run(observed, watch, stop, move || beat.beat()));
         let all = || providers.iter().cloned();
         let auditor = Arc::new(Auditor::new(db.clone(), holder, all(), settings.audit.clone()));
         if settings.audit.nightly {

@@ -10,19 +10,31 @@ use tokio_util::sync::CancellationToken;
 use crate::error::LineError;
 
 /// How often they are looked at.
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(5);
 
-const WAITING: &str = "SELECT \
-    coalesce((SELECT extract(epoch FROM payment_now() - min(next_check_at)) FROM payment \
-        WHERE next_check_at <= payment_now() AND state <> 'SUCCESS'), 0)::float8 AS oldest_due_s, \
+/// What is due, and what became stale and was never looked at yet.
+const WAITING: &str = "SELECT coalesce(extract(epoch FROM payment_now() - least( \
+        (SELECT min(next_check_at) FROM payment WHERE next_check_at <= payment_now() AND state <> 'SUCCESS'), \
+        (SELECT min(created_at) + $1 * interval '1 millisecond' FROM payment WHERE next_check_at IS NULL AND state = 'PENDING' \
+            AND created_at <= payment_now() - $1 * interval '1 millisecond'))), 0)::float8 AS oldest_due_s, \
     coalesce((SELECT extract(epoch FROM payment_now() - min(hinted_at)) FROM payment \
         WHERE hinted_at IS NOT NULL AND state <> 'SUCCESS'), 0)::float8 AS oldest_hint_s, \
     coalesce((SELECT extract(epoch FROM payment_now() - min(created_at)) FROM refund WHERE state <> 'CONFIRMED'), 0)::float8 AS oldest_refund_s, \
     (SELECT count(*) FROM refund WHERE held)::float8 AS held, \
     (SELECT count(*) FROM payment WHERE attention)::float8 AS attention";
 
-const ANSWERED: &str = "SELECT provider, extract(epoch FROM payment_now() - answered_at)::float8 AS ago_s \
-    FROM provider_state WHERE answered_at IS NOT NULL";
+const ANSWERED: &str = "SELECT g.provider, extract(epoch FROM payment_now() - s.answered_at)::float8 AS answered_s, \
+    coalesce(extract(epoch FROM payment_now() - s.failing_since), 0)::float8 AS failing_s \
+    FROM unnest($1) AS g (provider) LEFT JOIN provider_state s USING (provider)";
+
+/// The newest audit of the time that was audited last by night; of any time before the first night. Every replica says the same, whichever made it.
+const AUDITED: &str = "WITH night AS (SELECT DISTINCT ON (provider) provider, from_at, to_at FROM payment_audit \
+        WHERE actor = 'nightly' AND provider = ANY($1) ORDER BY provider, to_at DESC) \
+    SELECT DISTINCT ON (a.provider) a.provider, CASE a.verdict WHEN 'clean' THEN 0 WHEN 'difference' THEN 1 ELSE 2 END::float8 AS verdict, \
+        jsonb_array_length(a.differences)::float8 AS differences \
+    FROM payment_audit a LEFT JOIN night n USING (provider) \
+    WHERE a.provider = ANY($1) AND (n.provider IS NULL OR (a.from_at <= n.from_at AND a.to_at >= n.to_at)) \
+    ORDER BY a.provider, a.finished_at DESC, a.audit_id DESC";
 
 #[derive(QueryableByName)]
 struct Waiting {
@@ -42,15 +54,36 @@ struct Waiting {
 struct Answered {
     #[diesel(sql_type = sql_types::Text)]
     provider: String,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Double>)]
+    answered_s: Option<f64>,
     #[diesel(sql_type = sql_types::Double)]
-    ago_s: f64,
+    failing_s: f64,
 }
 
-/// Looks until `stop`.
-pub async fn run(db: Db, stop: CancellationToken, beat: impl Fn() + Send + Sync) {
+#[derive(QueryableByName)]
+struct Audited {
+    #[diesel(sql_type = sql_types::Text)]
+    provider: String,
+    #[diesel(sql_type = sql_types::Double)]
+    verdict: f64,
+    #[diesel(sql_type = sql_types::Double)]
+    differences: f64,
+}
+
+/// What is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    /// The gateways that the settings name.
+    pub gateways: Vec<String>,
+    /// The age at which an order is stale, in milliseconds: then its payments are due.
+    pub stale_after_ms: i64,
+}
+
+/// Looks until `stop`. Of gateways that the settings do not name nothing is said: nobody asks them any more.
+pub async fn run(db: Db, watch: Watch, stop: CancellationToken, beat: impl Fn() + Send + Sync) {
     loop {
         beat();
-        if let Err(error) = look(&db).await {
+        if let Err(error) = look(&db, &watch).await {
             tracing::debug!(%error, "the ages of waiting work are not known now");
         }
         tokio::select! {
@@ -60,21 +93,32 @@ pub async fn run(db: Db, stop: CancellationToken, beat: impl Fn() + Send + Sync)
     }
 }
 
-/// Looks once. Ages are 0 where nothing waits.
+/// Looks once. Ages are 0 where nothing waits. All of it is in PostgreSQL: each replica says the same, also after a restart.
 ///
 /// # Errors
 /// PostgreSQL; the numbers then stay as they were.
-pub async fn look(db: &Db) -> Result<(), LineError> {
+pub async fn look(db: &Db, watch: &Watch) -> Result<(), LineError> {
     let mut connection = db.conn().await?;
-    let waiting: Waiting = sql_query(WAITING).get_result(&mut connection).await?;
+    let waiting: Waiting =
+        sql_query(WAITING).bind::<sql_types::BigInt, _>(watch.stale_after_ms).get_result(&mut connection).await?;
     metrics::gauge!("trueup_payment_oldest_due_seconds").set(waiting.oldest_due_s.max(0.0));
     metrics::gauge!("trueup_payment_oldest_hint_seconds").set(waiting.oldest_hint_s.max(0.0));
     metrics::gauge!("trueup_payment_oldest_open_refund_seconds").set(waiting.oldest_refund_s.max(0.0));
     metrics::gauge!("trueup_payment_refunds_held").set(waiting.held);
     metrics::gauge!("trueup_payment_attention").set(waiting.attention);
-    let answered: Vec<Answered> = sql_query(ANSWERED).load(&mut connection).await?;
+    let answered: Vec<Answered> =
+        sql_query(ANSWERED).bind::<sql_types::Array<sql_types::Text>, _>(&watch.gateways).load(&mut connection).await?;
     for row in answered {
-        metrics::gauge!("trueup_payment_last_answer_seconds", "provider" => row.provider).set(row.ago_s.max(0.0));
+        metrics::gauge!("trueup_payment_unanswered_seconds", "provider" => row.provider.clone()).set(row.failing_s.max(0.0));
+        if let Some(ago_s) = row.answered_s {
+            metrics::gauge!("trueup_payment_last_answer_seconds", "provider" => row.provider).set(ago_s.max(0.0));
+        }
+    }
+    let audited: Vec<Audited> =
+        sql_query(AUDITED).bind::<sql_types::Array<sql_types::Text>, _>(&watch.gateways).load(&mut connection).await?;
+    for row in audited {
+        metrics::gauge!("trueup_payment_audit_differences", "provider" => row.provider.clone()).set(row.differences);
+        metrics::gauge!("trueup_payment_audit_verdict", "provider" => row.provider).set(row.verdict);
     }
     Ok(())
 }

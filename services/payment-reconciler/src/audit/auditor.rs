@@ -138,16 +138,49 @@ impl Auditor {
     /// # Errors
     /// PostgreSQL. A gateway that does not answer is a report: it cannot be told.
     pub async fn audit(&self, name: &ProviderName, span: Span, actor: &str) -> Result<Option<AuditReport>, LineError> {
+        self.audit_if(name, span, actor, false).await
+    }
+
+    /// The same, unless this time was audited already: looked for again under the lease, because another replica may just have ended it.
+    pub(super) async fn audit_once(
+        &self,
+        name: &ProviderName,
+        span: Span,
+        actor: &str,
+    ) -> Result<Option<AuditReport>, LineError> {
+        if store::is_made(&self.db, name.as_str(), span).await? {
+            return Ok(None);
+        }
+        self.audit_if(name, span, actor, true).await
+    }
+
+    async fn audit_if(&self, name: &ProviderName, span: Span, actor: &str, once: bool) -> Result<Option<AuditReport>, LineError> {
         let provider = self.providers.get(name).ok_or_else(|| LineError::UnknownProvider(name.to_string()))?;
         let task = format!("audit:{name}");
         if !self.lease.acquire(&task, LEASE, Duration::ZERO).await? {
             return Ok(None);
         }
-        let report = self.compare_all(provider.as_ref(), &task, span, actor).await;
+        let report = self.audit_under_lease(provider.as_ref(), &task, span, actor, once).await;
         self.lease.give_back(&task, report.is_ok()).await?;
-        let report = report?;
+        if let Ok(Some(report)) = &report {
+            tell(report);
+        }
+        report
+    }
+
+    async fn audit_under_lease(
+        &self,
+        provider: &dyn PaymentProvider,
+        task: &str,
+        span: Span,
+        actor: &str,
+        once: bool,
+    ) -> Result<Option<AuditReport>, LineError> {
+        if once && store::is_made(&self.db, provider.name().as_str(), span).await? {
+            return Ok(None);
+        }
+        let report = self.compare_all(provider, task, span, actor).await?;
         store::keep(&self.db, &report).await?;
-        tell(&report);
         Ok(Some(report))
     }
 
@@ -313,14 +346,6 @@ impl Auditor {
 
 fn tell(report: &AuditReport) {
     let AuditReport { provider, verdict, compared, differences_total, reason, .. } = report;
-    let count = f64::from(u32::try_from(*differences_total).unwrap_or(u32::MAX));
-    metrics::gauge!("trueup_payment_audit_differences", "provider" => provider.clone()).set(count);
-    let verdict_code = match *verdict {
-        "clean" => 0.0,
-        "difference" => 1.0,
-        _ => 2.0,
-    };
-    metrics::gauge!("trueup_payment_audit_verdict", "provider" => provider.clone()).set(verdict_code);
     if *verdict == "clean" {
         tracing::info!(provider, compared, "the gateway's list and the book agree");
     } else {

@@ -52,10 +52,7 @@ impl Nightly {
         let Some(day) = yesterday(now, settings.day_offset_minutes, settings.start_after_minutes) else { return Ok(0) };
         let mut audited = 0_usize;
         for provider in self.0.providers() {
-            if store::is_made(self.0.db(), provider.as_str(), day).await? {
-                continue;
-            }
-            let report = self.0.audit(provider, day, ACTOR).await?;
+            let report = self.0.audit_once(provider, day, ACTOR).await?;
             audited = audited.saturating_add(usize::from(report.is_some()));
         }
         Ok(audited)

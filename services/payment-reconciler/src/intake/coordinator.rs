@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use contracts::Cause;
 use domain::coupon::LogIncarnation;
 use kafka_io::{CommandProducer, GroupConsumer, GroupEvent, GroupPartition, KafkaIoError, KafkaSettings};
 use postgres_io::Db;
@@ -65,6 +66,16 @@ pub struct Intake {
     told: BTreeMap<i32, i64>,
 }
 
+/// Whether no orders are taken from a partition.
+fn stopped(partition: i32) -> metrics::Gauge {
+    metrics::gauge!("trueup_payment_intake_stopped", "partition" => partition.to_string())
+}
+
+/// How many records of a partition are not taken yet.
+fn lag(partition: i32) -> metrics::Gauge {
+    metrics::gauge!("trueup_payment_intake_lag", "partition" => partition.to_string())
+}
+
 type Ends = (mpsc::Sender<(i32, End)>, mpsc::Receiver<(i32, End)>);
 
 struct Opened {
@@ -109,6 +120,10 @@ impl Intake {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
         let mut tick = tokio::time::interval(Duration::from_millis(self.settings.lag_interval_ms.max(1)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // There from the start, so that an alert on their increase sees the first one.
+        for cause in Cause::ALL {
+            metrics::counter!("trueup_payment_intake_dead_letters_total", "cause" => cause.as_str()).increment(0);
+        }
         let result = loop {
             let reopen_at = self.reopen_at.unwrap_or_else(Instant::now);
             tokio::select! {
@@ -124,7 +139,11 @@ impl Intake {
                     Some(GroupEvent::Revoked { partitions, lost }) => {
                         tracing::info!(?partitions, lost, "giving partitions of orders back");
                         self.close_all().await;
-                        self.assigned.clear();
+                        for partition in self.assigned.drain(..) {
+                            // Whoever has it now says how it stands with it.
+                            stopped(partition).set(0.0);
+                            lag(partition).set(0.0);
+                        }
                         self.reopen_at = None;
                     }
                     Some(GroupEvent::Failed(reason)) => break Err(reason),
@@ -178,7 +197,7 @@ impl Intake {
         let log = self.consumer.incarnation().await.map_err(text)?;
         let mut positions = Vec::with_capacity(self.assigned.len());
         for &partition in &self.assigned {
-            let stopped = metrics::gauge!("trueup_payment_intake_stopped", "partition" => partition.to_string());
+            let stopped = stopped(partition);
             if let Some(reason) = self.barred.get(&partition) {
                 tracing::error!(partition, reason, "no orders are taken from this partition");
                 stopped.set(1.0);
@@ -279,7 +298,7 @@ impl Intake {
             match self.consumer.watermarks(*partition).await {
                 Ok(marks) => {
                     let lag = u32::try_from(marks.high.saturating_sub(*position)).unwrap_or(0);
-                    metrics::gauge!("trueup_payment_intake_lag", "partition" => partition.to_string()).set(f64::from(lag));
+                    self::lag(*partition).set(f64::from(lag));
                 }
                 Err(error) => {
                     tracing::debug!(partition, %error, "the log's end is not known now");

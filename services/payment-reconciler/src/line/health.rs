@@ -34,11 +34,13 @@ const UNWELL: &str = "INSERT INTO provider_state AS s (provider, failures, faili
 const OUTAGE_BEGINS: &str = "INSERT INTO provider_outage (provider, began_at) SELECT provider, failing_since FROM provider_state \
     WHERE provider = $1 AND breaker = 'open' AND failing_since IS NOT NULL ON CONFLICT DO NOTHING";
 
-const PAUSE: &str = "INSERT INTO provider_state AS s (provider, paused_until, pause_reason) \
-    VALUES ($1, payment_now() + $2::bigint * interval '1 millisecond', $3) \
+/// "Too many calls" is no good answer either; it does not open the breaker.
+const PAUSE: &str = "INSERT INTO provider_state AS s (provider, paused_until, pause_reason, failing_since) \
+    VALUES ($1, payment_now() + $2::bigint * interval '1 millisecond', $3, payment_now()) \
     ON CONFLICT (provider) DO UPDATE SET paused_until = CASE \
         WHEN s.paused_until > payment_now() + 2 * $4::bigint * interval '1 millisecond' THEN EXCLUDED.paused_until \
         ELSE greatest(s.paused_until, EXCLUDED.paused_until) END, pause_reason = EXCLUDED.pause_reason, \
+    failing_since = coalesce(s.failing_since, payment_now()), \
     updated_at = payment_now()";
 
 /// One replica at a time may try a gateway whose breaker is open; if it does not come back with a result, another one may later. A time that

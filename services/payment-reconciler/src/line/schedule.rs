@@ -28,6 +28,7 @@ impl Line {
     /// Runs never overlap. A failed one is logged, and the next comes at its time.
     async fn repeat_runs(self: &Arc<Self>, stop: &CancellationToken) {
         let interval = self.run_interval();
+        metrics::counter!("trueup_payment_runs_total").increment(0);
         while !stop.is_cancelled() {
             self.progressed(Scope::Run);
             self.run_began(Some(Instant::now()));

@@ -67,6 +67,8 @@ impl Relay {
 
     /// Tells until `stop`. What is in flight is awaited and marked before it returns.
     pub async fn run(mut self, stop: CancellationToken, beat: impl Fn() + Send + Sync) {
+        // There from the start, so that an alert on its increase sees the first one.
+        metrics::counter!("trueup_payment_outbox_unreadable_total").increment(0);
         let poll = Duration::from_millis(self.settings.poll_ms);
         let mut retry = Retry::new();
         let mut clean_at = Instant::now();
@@ -116,6 +118,8 @@ impl Relay {
     pub async fn run_once(&mut self) -> Result<Option<Told>, LineError> {
         let ttl = Duration::from_millis(self.settings.lease_ms);
         if !self.lease.acquire(TASK, ttl, Duration::ZERO).await? {
+            // Whoever tells says how old the oldest is; an age that this one saw before it lost the task would stay for ever.
+            metrics::gauge!("trueup_payment_outbox_oldest_seconds").set(0.0);
             return Ok(None);
         }
         let passed: Vec<i64> = self.passed.iter().copied().collect();

@@ -100,22 +100,28 @@ async fn every_end_is_told_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ages_that_alerts_watch_are_those_of_the_oldest_work() {
     let stage = Stage::new("ages", ProviderKind::Generic).await;
+    let operators = stage_on(&stage.world).await;
     stage.place("open", Script::open()).await;
     stage.place_of("gone", "nothing", vec![Script::paid()]).await;
-    stage.run_after(11 * MINUTE).await;
+    stage.sql.time_passes(30 * MINUTE).await;
+    let look = async || {
+        let watch = observe::Watch { gateways: vec!["sim".to_owned()], stale_after_ms: 10 * MINUTE };
+        observe::look(&db(&stage.world).await, &watch).await.unwrap();
+        operators.get("/metrics").await.text
+    };
+    assert_about(&look().await, "trueup_payment_oldest_due_seconds ", 20 * MINUTE, 25 * MINUTE);
+    stage.run().await;
     stage.sql.time_passes(2 * HOUR).await;
-    let operators = stage_on(&stage.world).await;
-    observe::look(&db(&stage.world).await).await.unwrap();
-    let text = operators.get("/metrics").await.text;
-    let number = |metric: &str| -> f64 {
-        let line = text.lines().find(|line| line.starts_with(metric)).unwrap_or_else(|| panic!("no {metric}"));
-        line.rsplit(' ').next().unwrap().parse().unwrap()
-    };
-    let about = |metric: &str, from: i64, to: i64| {
-        let seconds = number(metric);
-        assert!((from as f64 / 1_000.0..=to as f64 / 1_000.0).contains(&seconds), "{metric} is {seconds}");
-    };
-    about("trueup_payment_oldest_due_seconds ", 110 * MINUTE, 2 * HOUR + 5 * MINUTE);
-    about("trueup_payment_oldest_open_refund_seconds ", 2 * HOUR, 2 * HOUR + 5 * MINUTE);
-    about("trueup_payment_last_answer_seconds{provider=\"sim\"} ", 2 * HOUR, 2 * HOUR + 5 * MINUTE);
+    let text = look().await;
+    assert_about(&text, "trueup_payment_oldest_due_seconds ", 110 * MINUTE, 2 * HOUR + 5 * MINUTE);
+    assert_about(&text, "trueup_payment_oldest_open_refund_seconds ", 2 * HOUR, 2 * HOUR + 5 * MINUTE);
+    assert_about(&text, "trueup_payment_last_answer_seconds{provider=\"sim\"} ", 2 * HOUR, 2 * HOUR + 5 * MINUTE);
+    assert_about(&text, "trueup_payment_unanswered_seconds{provider=\"sim\"} ", 0, 0);
+}
+
+/// That a metric in seconds is between these milliseconds.
+fn assert_about(text: &str, metric: &str, from: i64, to: i64) {
+    let line = text.lines().find(|line| line.starts_with(metric)).unwrap_or_else(|| panic!("no {metric}"));
+    let seconds: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((from as f64 / 1_000.0..=to as f64 / 1_000.0).contains(&seconds), "{metric} is {seconds}");
 }

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, missing_docs)]
 
 mod admin;
+mod alerts;
 mod audit;
+mod audit_nights;
 mod callbacks;
 mod contradictions;
 mod database;
