@@ -69,3 +69,30 @@ pub(crate) fn paid_state(captured: i64, left: i64) -> PgState {
         PgState::Manual
     }
 }
+
+/// An error of the port, or that the payment is not known.
+pub(crate) enum Failed {
+    NotFound(ProviderError),
+    Other(ProviderError),
+}
+
+impl Failed {
+    /// An error that the gateway gave a code with this meaning.
+    pub(crate) fn of(meaning: Meaning, error: ProviderError) -> Self {
+        if meaning == Meaning::NotFound { Self::NotFound(error) } else { Self::Other(error) }
+    }
+}
+
+impl From<ProviderError> for Failed {
+    fn from(error: ProviderError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Failed> for ProviderError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::NotFound(error) | Failed::Other(error) => error,
+        }
+    }
+}

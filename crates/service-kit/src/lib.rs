@@ -3,8 +3,10 @@
 pub mod failpoint;
 pub mod lifecycle;
 pub mod metrics;
+pub mod openapi;
 pub mod operators;
 pub mod ops_http;
+pub mod path;
 pub mod probes;
 pub mod problem;
 pub mod retry;

@@ -2,11 +2,26 @@
 
 use std::{future::Future, io, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The exit status after a second signal: the user does not want to wait.
 const FORCED: i32 = 130;
+
+/// The end of the process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShutdownSettings {
+    /// From SIGTERM to the exit, at most, in milliseconds.
+    pub grace_ms: u64,
+}
+
+impl Default for ShutdownSettings {
+    fn default() -> Self {
+        Self { grace_ms: 20_000 }
+    }
+}
 
 /// Tells every part that the process is to end. Cheap to clone.
 #[derive(Debug, Clone, Default)]

@@ -1,6 +1,8 @@
 //! Holds answers of a running service against its OpenAPI document: status, headers, content type and body.
 #![allow(clippy::indexing_slicing, reason = "what a document does not have is null")]
 
+use std::collections::BTreeSet;
+
 use jsonschema::Draft;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -8,6 +10,22 @@ use serde_json::{Value, json};
 /// An OpenAPI 3.1 document that answers are held against.
 #[derive(Debug, Clone)]
 pub struct Description(Value);
+
+/// Every `$ref` in a value.
+fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object {
+                match (name.as_str(), value.as_str()) {
+                    ("$ref", Some(target)) => found.push(target),
+                    _ => references(value, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        _ => {}
+    }
+}
 
 /// An answer as it came.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +49,38 @@ impl Description {
     #[must_use]
     pub const fn document(&self) -> &Value {
         &self.0
+    }
+
+    /// What is wrong with the document itself: a reference that leads nowhere, an operation without a name of its own, a path whose
+    /// parameters are not those that it is described with.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let mut targets = Vec::new();
+        references(&self.0, &mut targets);
+        let leads_nowhere = |target: &&str| target.strip_prefix('#').is_none_or(|place| self.0.pointer(place).is_none());
+        let mut found: Vec<String> =
+            targets.into_iter().filter(leads_nowhere).map(|target| format!("{target} leads nowhere")).collect();
+        let mut names = BTreeSet::new();
+        for (path, item) in self.0["paths"].as_object().into_iter().flatten() {
+            for (method, operation) in item.as_object().into_iter().flatten() {
+                match operation["operationId"].as_str() {
+                    Some(name) if names.insert(name) => {}
+                    Some(name) => found.push(format!("{method} {path}: {name} stands twice")),
+                    None => found.push(format!("{method} {path} has no name")),
+                }
+                let parameters = operation["parameters"].as_array().into_iter().flatten();
+                let described: Vec<&str> =
+                    parameters.filter(|one| one["in"] == "path").filter_map(|one| one["name"].as_str()).collect();
+                let written: Vec<&str> = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+                if described != written {
+                    found.push(format!("{method} {path}: described with {described:?}"));
+                }
+            }
+        }
+        if names.is_empty() {
+            found.push("no operation is described".to_owned());
+        }
+        found
     }
 
     /// The described path that an address belongs to, and its operations by method. A path that is described as it stands goes before
@@ -183,5 +233,26 @@ mod tests {
         assert_eq!(found("GET", "/things/", 404, &[problem], r#"{"status":405}"#), 1, "another status in the body");
         assert_eq!(found("GET", "/nothing", 200, &[json], "{}"), 1, "another path");
         assert_eq!(found("PUT", "/things/a", 405, &[problem], r#"{"status":405}"#), 1, "405 without Allow");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_document_is_found() {
+        let sound = json!({"paths": {"/things/{id}": {"get": {
+            "operationId": "thing", "parameters": [{"name": "id", "in": "path"}], "responses": {"200": {"$ref": "#/components/thing"}},
+        }}}, "components": {"thing": {}}});
+        assert_eq!(Description::new(sound.clone()).faults(), Vec::<String>::new());
+        let mut nowhere = sound.clone();
+        nowhere["components"] = json!({});
+        let mut unnamed = sound.clone();
+        unnamed["paths"]["/things/{id}"]["get"]["operationId"] = Value::Null;
+        let mut twice = sound.clone();
+        twice["paths"]["/things"] = json!({"get": {"operationId": "thing"}});
+        let mut without = sound.clone();
+        without["paths"]["/things/{id}"]["get"]["parameters"] = json!([]);
+        for faulty in [nowhere, unnamed, twice, without] {
+            let faults = Description::new(faulty).faults();
+            assert!(!faults.is_empty() && faults.len() <= 2, "{faults:?}");
+        }
+        assert_eq!(Description::new(json!({})).faults().len(), 1);
     }
 }

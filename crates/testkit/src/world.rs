@@ -14,6 +14,9 @@ use crate::{log::LOG_SECRET, servers};
 /// Partitions of a test's topics: enough for coupons to be apart, few enough to be made quickly.
 const PARTITIONS: i32 = 4;
 
+/// The key of tickets in tests.
+const TICKET_SECRET: &str = "a-ticket-secret-that-only-tests-know";
+
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// A name that nothing else in this run has, such as `audit-4711-3`.
@@ -88,6 +91,36 @@ impl World {
         Self { kafka: kafka_settings("", &name), name, postgres_url, redis_url: String::new() }
     }
 
+    /// The environment of an issue-consumer, with time-outs that suit a test.
+    #[must_use]
+    pub fn consumer_environment(&self) -> BTreeMap<String, String> {
+        let mut environment = self.environment("ISSUE_CONSUMER");
+        let quick = [
+            ("CONSUMER__GROUP_ID", self.name.as_str()),
+            ("CONSUMER__SESSION_TIMEOUT_MS", "6000"),
+            ("CONSUMER__HEARTBEAT_INTERVAL_MS", "500"),
+            ("LAG_INTERVAL_MS", "100"),
+            ("TELEMETRY__LOG_FORMAT", "text"),
+        ];
+        add(&mut environment, "ISSUE_CONSUMER", &quick);
+        environment
+    }
+
+    /// The environment of a coupon-gateway that listens on `port` and refuses no member for asking often.
+    #[must_use]
+    pub fn gateway_environment(&self, port: u16) -> BTreeMap<String, String> {
+        let mut environment = self.environment("COUPON_GATEWAY");
+        let settings = [
+            ("HTTP__LISTEN", format!("127.0.0.1:{port}")),
+            ("HTTP__WORKERS", "1".to_owned()),
+            ("KEYS__TICKET", TICKET_SECRET.to_owned()),
+            ("LIMITS__MEMBER_PER_S", "0".to_owned()),
+            ("TELEMETRY__LOG_FORMAT", "text".to_owned()),
+        ];
+        add(&mut environment, "COUPON_GATEWAY", &settings.each_ref().map(|(name, value)| (*name, value.as_str())));
+        environment
+    }
+
     /// The environment of a service: `COUPON_GATEWAY`, `ISSUE_CONSUMER`, `RECONCILER` or `TRUEUP`.
     #[must_use]
     pub fn environment(&self, service: &str) -> BTreeMap<String, String> {
@@ -109,6 +142,11 @@ impl World {
         .map(|(name, value)| (format!("{service}__{name}"), value.to_owned()))
         .collect()
     }
+}
+
+/// Adds settings to a service's environment, written as `HTTP__LISTEN` without the service's prefix.
+pub fn add(environment: &mut BTreeMap<String, String>, service: &str, settings: &[(&str, &str)]) {
+    environment.extend(settings.iter().map(|(name, value)| (format!("{service}__{name}"), (*value).to_owned())));
 }
 
 /// Settings with topics whose names begin with `prefix`.

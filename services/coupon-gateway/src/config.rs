@@ -6,6 +6,7 @@ use postgres_io::PostgresSettings;
 use redis_io::RedisSettings;
 use serde::{Deserialize, Serialize};
 use service_kit::{
+    lifecycle::ShutdownSettings,
     settings::{Fault, Validate, switched_off},
     telemetry::TelemetrySettings,
 };
@@ -197,20 +198,6 @@ pub struct EventSettings {
 impl Default for EventSettings {
     fn default() -> Self {
         Self { streams_max: 10_000, duration_ms_max: 120_000, poll_ms: 250, heartbeat_ms: 15_000 }
-    }
-}
-
-/// The end of the process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ShutdownSettings {
-    /// From SIGTERM to the exit, at most.
-    pub grace_ms: u64,
-}
-
-impl Default for ShutdownSettings {
-    fn default() -> Self {
-        Self { grace_ms: 20_000 }
     }
 }
 

@@ -8,6 +8,7 @@ use payment_providers::ProviderSettings;
 use postgres_io::PostgresSettings;
 use serde::{Deserialize, Serialize};
 use service_kit::{
+    lifecycle::ShutdownSettings,
     settings::{Fault, Validate, switched_off},
     telemetry::TelemetrySettings,
 };
@@ -72,20 +73,6 @@ pub struct HttpSettings {
 impl Default for HttpSettings {
     fn default() -> Self {
         Self { listen: "127.0.0.1:8097".to_owned(), workers: 1, connections_max: 512, client_timeout_ms: 5_000 }
-    }
-}
-
-/// The end of the process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ShutdownSettings {
-    /// From SIGTERM to the exit, at most.
-    pub grace_ms: u64,
-}
-
-impl Default for ShutdownSettings {
-    fn default() -> Self {
-        Self { grace_ms: 20_000 }
     }
 }
 

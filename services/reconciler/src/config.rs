@@ -6,6 +6,7 @@ use postgres_io::PostgresSettings;
 use redis_io::{LOAD_MEMBERS_MAX, PENDING_PAGE_MAX, RedisSettings};
 use serde::{Deserialize, Serialize};
 use service_kit::{
+    lifecycle::ShutdownSettings,
     operators::Operators,
     settings::{Fault, Validate, switched_off},
     telemetry::TelemetrySettings,
@@ -210,20 +211,6 @@ impl Default for CompareSettings {
 pub struct AdminSettings {
     /// `name:token` of each operator, separated by commas. None: the interface is closed.
     pub tokens: Secret,
-}
-
-/// The end of the process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ShutdownSettings {
-    /// From SIGTERM to the exit, at most.
-    pub grace_ms: u64,
-}
-
-impl Default for ShutdownSettings {
-    fn default() -> Self {
-        Self { grace_ms: 20_000 }
-    }
 }
 
 impl Validate for Settings {

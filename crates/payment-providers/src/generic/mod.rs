@@ -21,7 +21,7 @@ use crate::{
     http::{Answer, Http},
     port::{Callback, CallbackError, CallbackHint, PaymentProvider, ProviderError, RefundOrder, TransactionPage},
     settings::ProviderSettings,
-    tables::Meaning,
+    tables::Failed,
 };
 
 /// The header that signs a callback.
@@ -62,31 +62,11 @@ impl Generic {
     }
 }
 
-/// An error of the port, or that the payment is not known.
-enum Failed {
-    NotFound(ProviderError),
-    Other(ProviderError),
-}
-
-impl From<ProviderError> for Failed {
-    fn from(error: ProviderError) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl From<Failed> for ProviderError {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::NotFound(error) | Failed::Other(error) => error,
-        }
-    }
-}
-
 fn failed(answer: &Answer) -> Failed {
     let Ok(failure) = answer.read::<Failure>() else { return Failed::Other(answer.without_code()) };
     let meaning = GenericCode::parse(&failure.code).meaning();
     let error = meaning.error(&failure.code, &failure.message, answer.retry_after);
-    if meaning == Meaning::NotFound { Failed::NotFound(error) } else { Failed::Other(error) }
+    Failed::of(meaning, error)
 }
 
 fn known(result: Result<Payment, Failed>, reference: &PgReference) -> Result<PgAnswer, ProviderError> {

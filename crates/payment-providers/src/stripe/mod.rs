@@ -21,7 +21,7 @@ use crate::{
     http::{Answer, Http},
     port::{Advice, Callback, CallbackError, CallbackHint, PaymentProvider, ProviderError, RefundOrder, TransactionPage},
     settings::ProviderSettings,
-    tables::Meaning,
+    tables::{Failed, Meaning},
 };
 
 /// The version of the API that the tables were held against.
@@ -110,26 +110,6 @@ impl Stripe {
     }
 }
 
-/// An error of the port, or that the payment is not known.
-enum Failed {
-    NotFound(ProviderError),
-    Other(ProviderError),
-}
-
-impl From<ProviderError> for Failed {
-    fn from(error: ProviderError) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl From<Failed> for ProviderError {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::NotFound(error) | Failed::Other(error) => error,
-        }
-    }
-}
-
 /// Stripe documents these statuses apart from codes: a wrong key has no code at all.
 fn failed(answer: &Answer) -> Failed {
     let Ok(Failure { error }) = answer.read::<Failure>() else { return Failed::Other(answer.without_code()) };
@@ -143,7 +123,7 @@ fn failed(answer: &Answer) -> Failed {
     let meaning = by_status.or_else(by_code).unwrap_or_else(|| StripeErrorType::parse(&error.r#type).meaning());
     let code = if error.code.is_empty() { &error.r#type } else { &error.code };
     let told = meaning.error(code, &error.message, answer.retry_after);
-    if meaning == Meaning::NotFound { Failed::NotFound(told) } else { Failed::Other(told) }
+    Failed::of(meaning, told)
 }
 
 /// Pairs as a form; the address type knows how to escape them.

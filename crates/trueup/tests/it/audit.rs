@@ -6,8 +6,8 @@ use testkit::World;
 use trueup_cli::{audit::difference::Kind, exit::Exit};
 
 use crate::support::{
-    Consumer, Writer, asks, audited, cancel, change, decided, encoded, environment, execute, foreign, json, number, request,
-    trueup,
+    Writer, asks, audited, cancel, change, decided, encoded, environment, execute, foreign, json, number, request,
+    start_consumer, trueup,
 };
 
 /// 10 seats and everything that can happen to them: duplicates, repeats, a cancel, a raised total, poison, and foreign records at home and elsewhere.
@@ -43,7 +43,7 @@ async fn nothing_is_found_in_clean_data() {
     let world = World::new("clean").await;
     let writer = Writer::new(&world).await;
     let (code, other) = (world.coupon("clean"), world.coupon("other"));
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     // Before it is defined: a request of a coupon that nobody knows is refused, and stays refused.
     writer.put(writer.home(&code), &encoded(&request(&code, 999))).await;
     decided(&world).await;
@@ -78,7 +78,7 @@ async fn an_audit_in_mid_load_judges_one_snapshot() {
     let writer = Writer::new(&world).await;
     let code = world.coupon("load");
     let home = writer.define(&code, Admission::Queued, 500).await;
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     let load = async {
         for from in (0..20_000).step_by(1_000) {
             writer.put_all(home, asks(&code, from..from + 1_000)).await;
@@ -106,7 +106,7 @@ async fn a_foreign_record_without_its_copy_is_found() {
     let world = World::new("foreign").await;
     let writer = Writer::new(&world).await;
     let code = world.coupon("foreign");
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     let home = writer.define(&code, Admission::Queued, 5).await;
     decided(&world).await;
     consumer.stop().await;
@@ -131,7 +131,7 @@ async fn what_cannot_be_told_is_not_called_clean() {
     let world = World::new("cannot-tell").await;
     let writer = Writer::new(&world).await;
     let code = world.coupon("old");
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     let home = writer.define(&code, Admission::Queued, 5).await;
     writer.put_all(home, asks(&code, 0..10)).await;
     decided(&world).await;

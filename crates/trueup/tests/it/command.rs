@@ -7,7 +7,7 @@ use domain::coupon::Admission;
 use testkit::World;
 
 use crate::support::{
-    Consumer, Writer, asks, audited, cancel, decided, encoded, environment, foreign, json, member, number, request, trueup,
+    Writer, asks, audited, cancel, decided, encoded, environment, foreign, json, member, number, request, start_consumer, trueup,
 };
 
 fn text(bytes: &[u8]) -> String {
@@ -71,7 +71,7 @@ async fn a_dead_letter_is_shown_and_replayed_once() {
     let world = World::new("letters").await;
     let writer = Writer::new(&world).await;
     let (code, environment) = (world.coupon("letters"), environment(&world));
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     let home = writer.home(&code);
     // Too early: the coupon is not defined yet.
     let early = writer.put(home, &encoded(&request(&code, 1))).await.to_string();
@@ -134,7 +134,7 @@ async fn a_replay_tells_its_outcome_and_takes_nobody_elses_seat() {
     let world = World::new("replays").await;
     let writer = Writer::new(&world).await;
     let (code, environment) = (world.coupon("replays"), environment(&world));
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     let home = writer.home(&code);
     // Two who came before their coupon; one of them asks again by himself and wins, and others take the rest.
     let early = writer.put(home, &encoded(&request(&code, 1))).await.to_string();
@@ -192,7 +192,7 @@ async fn a_request_is_explained_from_append_to_event() {
     let world = World::new("explain").await;
     let writer = Writer::new(&world).await;
     let (code, environment) = (world.coupon("explain"), environment(&world));
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     let home = writer.define(&code, Admission::Queued, 2).await;
     writer.put_all(home, asks(&code, 0..3)).await;
     let elsewhere = (home + 1) % writer.partitions;

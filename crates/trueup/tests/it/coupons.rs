@@ -6,7 +6,7 @@ use trueup_cli::exit::Exit;
 
 use crate::{
     drill::Gateway,
-    support::{Consumer, audited, decided, environment, json, request, trueup},
+    support::{audited, decided, environment, json, request, start_consumer, trueup},
 };
 
 const TOKEN: &str = "an-operator-token-that-only-tests-know";
@@ -19,7 +19,7 @@ fn text(bytes: &[u8]) -> String {
 async fn a_coupon_lives_from_define_to_end() {
     let world = World::new("coupons").await;
     let code = world.coupon("life");
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     let gateway = Gateway::start_with(&world, &[("ADMIN__TOKENS", &format!("ann:{TOKEN}"))]).await;
     let mut environment = environment(&world);
     // A gateway that is down is passed over.

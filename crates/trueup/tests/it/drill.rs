@@ -1,19 +1,16 @@
 //! Drills against two real gateways and a consumer, in this process.
 
-use std::thread::JoinHandle;
-
 use domain::coupon::Admission;
 use service_kit::lifecycle::Shutdown;
-use testkit::{World, eventually};
+use testkit::{OnThread, World, eventually};
 use trueup_cli::exit::Exit;
 
-use crate::support::{Consumer, PATIENCE, Writer, audited, decided, environment, execute, json, metrics, trueup};
+use crate::support::{PATIENCE, Writer, audited, decided, environment, execute, json, metrics, start_consumer, trueup};
 
 /// A gateway on a thread of its own.
 pub struct Gateway {
     pub url: String,
-    shutdown: Shutdown,
-    thread: Option<JoinHandle<()>>,
+    _running: OnThread,
 }
 
 impl Gateway {
@@ -26,37 +23,20 @@ impl Gateway {
         let metrics = metrics();
         service_kit::install_crypto_provider();
         let port = stack::ports::free().unwrap();
-        let mut environment = world.environment("COUPON_GATEWAY");
-        for (name, value) in [
-            ("HTTP__LISTEN", format!("127.0.0.1:{port}")),
-            ("HTTP__WORKERS", "1".to_owned()),
-            ("KEYS__TICKET", "a-ticket-secret-that-only-tests-know".to_owned()),
-        ] {
-            environment.insert(format!("COUPON_GATEWAY__{name}"), value);
-        }
-        for (name, value) in settings {
-            environment.insert(format!("COUPON_GATEWAY__{name}"), (*value).to_owned());
-        }
+        let mut environment = world.gateway_environment(port);
+        testkit::add(&mut environment, "COUPON_GATEWAY", settings);
         let settings = service_kit::settings::read("COUPON_GATEWAY", None, environment.into_iter().collect()).unwrap();
         let shutdown = Shutdown::default();
         let stopping = shutdown.clone();
-        let thread = std::thread::spawn(move || {
-            actix_rt::System::new().block_on(coupon_gateway::run(settings, stopping, metrics)).unwrap();
-        });
+        let running = OnThread::start(
+            move || actix_rt::System::new().block_on(coupon_gateway::run(settings, stopping, metrics)).unwrap(),
+            move || shutdown.begin(),
+        );
         eventually(PATIENCE, "the gateway listens", || async {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
         })
         .await;
-        Self { url: format!("http://127.0.0.1:{port}"), shutdown, thread: Some(thread) }
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        self.shutdown.begin();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        Self { url: format!("http://127.0.0.1:{port}"), _running: running }
     }
 }
 
@@ -65,7 +45,7 @@ async fn a_drill_is_verified_against_log_and_ledger() {
     let world = World::new("drill").await;
     let writer = Writer::new(&world).await;
     let (queued, reserved) = (world.coupon("queued"), world.coupon("reserved"));
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     let gateways = [Gateway::start(&world).await, Gateway::start(&world).await];
     writer.define(&queued, Admission::Queued, 30).await;
     // Nobody opens the gate here: the coupon goes on as queued.
@@ -122,7 +102,7 @@ async fn a_drill_finds_what_the_ledger_lost_and_waits_no_longer_than_told() {
     let world = World::new("drill-lost").await;
     let writer = Writer::new(&world).await;
     let code = world.coupon("lost");
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     let gateway = Gateway::start(&world).await;
     writer.define(&code, Admission::Queued, 10).await;
     decided(&world).await;
@@ -148,7 +128,7 @@ async fn a_drill_finds_what_the_ledger_lost_and_waits_no_longer_than_told() {
     consumer.stop().await;
 
     let code = world.coupon("stopped");
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     writer.define(&code, Admission::Queued, 10).await;
     decided(&world).await;
     consumer.stop().await;
@@ -162,7 +142,7 @@ async fn a_drill_speaks_for_its_members_by_the_trusted_header() {
     let world = World::new("drill-header").await;
     let writer = Writer::new(&world).await;
     let code = world.coupon("header");
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     let gateway = Gateway::start_with(&world, &[("IDENTITY__MODE", "header")]).await;
     writer.define(&code, Admission::Queued, 20).await;
     decided(&world).await;

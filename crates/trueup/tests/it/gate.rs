@@ -14,7 +14,7 @@ use trueup_cli::{
     exit::Exit,
 };
 
-use crate::support::{Consumer, PATIENCE, Writer, asks, decided, environment, number, settings, trueup};
+use crate::support::{PATIENCE, Writer, asks, decided, environment, number, settings, start_consumer, trueup};
 
 async fn audited(world: &World, code: &CouponCode, quiet: Duration) -> Report {
     audit(&settings(world), std::slice::from_ref(code), Some(quiet)).await.unwrap().remove(0)
@@ -31,7 +31,7 @@ async fn a_quiet_gate_is_held_against_the_ledger() {
     let world = World::new("gate").await;
     let writer = Writer::new(&world).await;
     let code = world.coupon("gate");
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     let home = writer.define(&code, Admission::Reserved, 5).await;
     decided(&world).await;
     // As the reconciler opens the gate of a new coupon.

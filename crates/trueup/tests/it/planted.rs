@@ -7,7 +7,7 @@ use trueup_cli::{audit::difference::Kind, exit::Exit};
 
 use crate::{
     audit::busy_coupon,
-    support::{Consumer, Writer, audited, execute},
+    support::{Writer, audited, execute, start_consumer},
 };
 
 /// What is planted, and what has to be found. `$C` is the coupon; `$W(n)` the n-th winner's request, `$L` a loser's.
@@ -124,7 +124,7 @@ async fn each_kind_of_planted_corruption_is_found_and_named() {
     let world = World::new("planted").await;
     let writer = Writer::new(&world).await;
     let code = world.coupon("planted");
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     busy_coupon(&world, &writer, &code).await;
     consumer.stop().await;
     execute(&world, KEEP).await;

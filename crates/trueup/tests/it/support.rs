@@ -9,8 +9,7 @@ use domain::{
     ids::{CommandId, CouponCode, MemberId, RequestId},
 };
 use kafka_io::{CommandProducer, LogClient, ProducerSettings};
-use testkit::{ENVELOPE, World, eventually_some, log_key};
-use tokio_util::sync::CancellationToken;
+use testkit::{ENVELOPE, Running, World, eventually_some, log_key};
 use trueup_cli::{
     audit::{Report, audit},
     settings::Settings,
@@ -26,31 +25,13 @@ pub fn metrics() -> service_kit::metrics::Metrics {
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A consumer in this process.
-pub struct Consumer {
-    cancel: CancellationToken,
-    running: tokio::task::JoinHandle<anyhow::Result<()>>,
-}
-
-impl Consumer {
-    pub async fn start(world: &World) -> Self {
-        testkit::show_logs();
-        service_kit::install_crypto_provider();
-        let mut environment = world.environment("ISSUE_CONSUMER");
-        for (name, value) in
-            [("CONSUMER__GROUP_ID", world.name.as_str()), ("CONSUMER__SESSION_TIMEOUT_MS", "6000"), ("LAG_INTERVAL_MS", "100")]
-        {
-            environment.insert(format!("ISSUE_CONSUMER__{name}"), value.to_owned());
-        }
-        let settings = service_kit::settings::read("ISSUE_CONSUMER", None, environment.into_iter().collect()).unwrap();
-        let service = issue_consumer::Service::new(settings).await.unwrap();
-        let cancel = CancellationToken::new();
-        Self { running: tokio::spawn(service.run(cancel.clone())), cancel }
-    }
-
-    pub async fn stop(self) {
-        self.cancel.cancel();
-        tokio::time::timeout(PATIENCE, self.running).await.expect("it stops in time").unwrap().unwrap();
-    }
+pub async fn start_consumer(world: &World) -> Running<anyhow::Error> {
+    testkit::show_logs();
+    service_kit::install_crypto_provider();
+    let environment = world.consumer_environment().into_iter().collect();
+    let settings = service_kit::settings::read("ISSUE_CONSUMER", None, environment).unwrap();
+    let service = issue_consumer::Service::new(settings).await.unwrap();
+    Running::start(|cancel| service.run(cancel))
 }
 
 /// Writes what gateways, operators and foreign producers would.

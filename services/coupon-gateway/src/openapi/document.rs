@@ -1,11 +1,12 @@
 //! The OpenAPI 3.1 document, put together from its parts. Tests hold every real answer against it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use service_kit::openapi;
 
 use super::{operations, schemas};
 
 /// Every error that can be answered: status, stable code, and what the client should make of it.
-pub const ERRORS: [(u16, &str, &str); 33] = [
+pub const ERRORS: [openapi::KnownError; 33] = [
     (400, "invalid_fields", "Fields are missing or wrong; `errors` names all of them."),
     (400, "malformed_body", "The body is not the JSON object that is asked for."),
     (401, "unauthorized", "Who is asking could not be established."),
@@ -45,6 +46,15 @@ const INTRODUCTION: &str = "Takes requests for limited coupons and tells what be
 the log: it promises an outcome, and only `success` promises the coupon. The coupon's log decides, in its order.\n\nEvery error is \
 `application/problem+json` with a stable `code`.";
 
+fn headers() -> Value {
+    let mut headers = openapi::headers();
+    headers.insert(
+        "ETag".to_owned(),
+        json!({"description": "Names what was answered, for `If-None-Match`.", "schema": {"type": "string", "pattern": "^\".+\"$"}}),
+    );
+    Value::Object(headers)
+}
+
 /// The whole document.
 #[must_use]
 pub fn document() -> Value {
@@ -66,11 +76,7 @@ pub fn document() -> Value {
         "paths": operations::paths(),
         "components": {
             "schemas": schemas::schemas(),
-            "headers": {
-                "RetryAfter": {"description": "Whole seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
-                "ETag": {"description": "Names what was answered, for `If-None-Match`.", "schema": {"type": "string", "pattern": "^\".+\"$"}},
-                "NoStore": {"description": "The next answer may differ.", "schema": {"const": "no-store"}},
-            },
+            "headers": headers(),
             "securitySchemes": {
                 "member": {
                     "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
@@ -88,94 +94,17 @@ pub fn document() -> Value {
 
 /// The answers of an operation: its own, and its errors by status.
 pub(super) fn responses(own: Value, codes: &[&str]) -> Value {
-    let mut all = match own {
-        Value::Object(own) => own,
-        _ => Map::new(),
-    };
-    for status in [400, 401, 403, 404, 409, 410, 413, 415, 429, 500, 503] {
-        let of_status = |code: &&&(u16, &str, &str)| code.0 == status && codes.contains(&code.1);
-        let errors: Vec<_> = ERRORS.iter().collect();
-        let errors: Vec<_> = errors.iter().filter(of_status).collect();
-        if !errors.is_empty() {
-            all.insert(status.to_string(), problem(status, &errors));
-        }
-    }
-    Value::Object(all)
-}
-
-fn problem(status: u16, errors: &[&&(u16, &str, &str)]) -> Value {
-    let description: Vec<String> = errors.iter().map(|(_, code, text)| format!("`{code}`: {text}")).collect();
-    let codes: Vec<&str> = errors.iter().map(|(_, code, _)| *code).collect();
-    let mut response = json!({
-        "description": description.join("\n\n"),
-        "headers": no_store(),
-        "content": {"application/problem+json": {"schema": {
-            "$ref": "#/components/schemas/Problem",
-            "properties": {"status": {"const": status}, "code": {"enum": codes}},
-        }}},
-    });
-    if matches!(status, 429 | 503)
-        && let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut)
-    {
-        headers.insert("Retry-After".to_owned(), json!({"$ref": "#/components/headers/RetryAfter", "required": true}));
-    }
-    response
-}
-
-/// The headers of an answer that must not be kept.
-pub(super) fn no_store() -> Value {
-    json!({"Cache-Control": {"$ref": "#/components/headers/NoStore", "required": true}})
+    openapi::responses(&ERRORS, own, codes)
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
     use super::*;
 
-    /// Every `$ref` in a value.
-    fn references(value: &Value, found: &mut Vec<String>) {
-        match value {
-            Value::Object(object) => {
-                for (name, value) in object {
-                    match (name.as_str(), value.as_str()) {
-                        ("$ref", Some(target)) => found.push(target.to_owned()),
-                        _ => references(value, found),
-                    }
-                }
-            }
-            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
-            _ => {}
-        }
-    }
-
     #[test]
-    fn nothing_in_it_leads_nowhere() {
-        let document = document();
-        let mut found = Vec::new();
-        references(&document, &mut found);
-        assert!(found.len() > 50);
-        for target in found {
-            assert!(document.pointer(target.strip_prefix('#').unwrap()).is_some(), "{target}");
-        }
-    }
-
-    #[test]
-    fn every_operation_has_a_name_and_its_path_parameters() {
-        let document = document();
-        let mut names = std::collections::HashSet::new();
-        for (path, item) in document["paths"].as_object().unwrap() {
-            for (method, operation) in item.as_object().unwrap() {
-                let name = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path}"));
-                assert!(names.insert(name.to_owned()), "{name} twice");
-                let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
-                let in_path = parameters
-                    .iter()
-                    .filter(|parameter| parameter["in"] == "path")
-                    .map(|parameter| parameter["name"].as_str().unwrap());
-                let written: Vec<&str> = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
-                assert_eq!(in_path.collect::<Vec<_>>(), written, "{method} {path}");
-            }
-        }
+    fn it_is_sound() {
+        let faults = testkit::openapi::Description::new(document()).faults();
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Every address and method.
 
 use serde_json::{Value, json};
+use service_kit::openapi::no_store;
 
-use super::document::{no_store, responses};
+use super::document::responses;
 
 const ASKER: [&str; 5] = ["unauthorized", "token_expired", "rate_limited", "identity_unavailable", "internal"];
 const OPERATOR: [&str; 6] =

@@ -1,6 +1,6 @@
 //! A gateway of a test's own, and small words for asking it.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use contracts::{Decoded, decode, partition_of};
 use domain::{
@@ -15,8 +15,6 @@ use testkit::{TestFolder, World, log_key, read_all};
 
 /// Longer than anything here takes, short enough to fail a test in time.
 pub const SOON: Duration = Duration::from_secs(20);
-
-pub const TICKET_SECRET: &str = "a-ticket-secret-that-only-tests-know";
 
 /// A running gateway; killed when dropped.
 pub struct Gateway {
@@ -60,17 +58,9 @@ impl Gateway {
     pub async fn start_with(world: &World, settings: &[(&str, &str)]) -> Self {
         service_kit::install_crypto_provider();
         let port = ports::free().unwrap();
-        let mut environment: BTreeMap<String, String> = world.environment("COUPON_GATEWAY");
-        let mut set = |name: &str, value: &str| environment.insert(format!("COUPON_GATEWAY__{name}"), value.to_owned());
-        set("HTTP__LISTEN", &format!("127.0.0.1:{port}"));
-        set("HTTP__WORKERS", "2");
-        set("KEYS__TICKET", TICKET_SECRET);
-        set("TELEMETRY__LOG_FORMAT", "text");
-        // Members of these tests ask again and again; the limit has tests of its own.
-        set("LIMITS__MEMBER_PER_S", "0");
-        for (name, value) in settings {
-            set(name, value);
-        }
+        let mut environment = world.gateway_environment(port);
+        testkit::add(&mut environment, "COUPON_GATEWAY", &[("HTTP__WORKERS", "2")]);
+        testkit::add(&mut environment, "COUPON_GATEWAY", settings);
         let folder = TestFolder::new("gateway");
         let binary = Path::new(env!("CARGO_BIN_EXE_coupon-gateway"));
         let log = folder.path().join("gateway.log");

@@ -4,9 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use domain::ids::CouponCode;
 use serde_json::{Value, json};
-use testkit::{World, eventually};
+use testkit::{Running, World, eventually};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::gateway::{Gateway, SOON, open_gate, requests_in, sql};
 
@@ -18,27 +17,13 @@ const SEATS: usize = 50;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A consumer in this process.
-struct Consumer {
-    stop: CancellationToken,
-    running: tokio::task::JoinHandle<anyhow::Result<()>>,
-}
-
-impl Consumer {
-    async fn start(world: &World) -> Self {
-        testkit::show_logs();
-        service_kit::install_crypto_provider();
-        let mut environment = world.environment("ISSUE_CONSUMER");
-        environment.insert("ISSUE_CONSUMER__CONSUMER__GROUP_ID".to_owned(), world.name.clone());
-        let settings = service_kit::settings::read("ISSUE_CONSUMER", None, environment.into_iter().collect()).unwrap();
-        let service = issue_consumer::Service::new(settings).await.unwrap();
-        let stop = CancellationToken::new();
-        Self { running: tokio::spawn(service.run(stop.clone())), stop }
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        tokio::time::timeout(PATIENCE, self.running).await.expect("it stops in time").unwrap().unwrap();
-    }
+async fn start_consumer(world: &World) -> Running<anyhow::Error> {
+    testkit::show_logs();
+    service_kit::install_crypto_provider();
+    let environment = world.consumer_environment().into_iter().collect();
+    let settings = service_kit::settings::read("ISSUE_CONSUMER", None, environment).unwrap();
+    let service = issue_consumer::Service::new(settings).await.unwrap();
+    Running::start(|cancel| service.run(cancel))
 }
 
 /// Defines a coupon by the operators' interface, which waits for the log's decision.
@@ -108,7 +93,7 @@ async fn a_queued_coupon_goes_to_the_first_of_the_log_without_any_redis() {
     // Nobody listens there.
     world.redis_url = format!("redis://127.0.0.1:{}/", stack::ports::free().unwrap());
     let gateway = Gateway::start_with(&world, &[("ADMIN__TOKENS", &format!("ann:{TOKEN}"))]).await;
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     let coupon = world.coupon("line");
     define(&gateway, &coupon, "queued").await;
     let (accepted, _) = rush(&gateway, &coupon).await;
@@ -132,7 +117,7 @@ async fn a_queued_coupon_goes_to_the_first_of_the_log_without_any_redis() {
 async fn a_reserved_coupon_is_reserved_decided_and_settled() {
     let world = World::new("line-reserved").await;
     let gateway = Gateway::start_with(&world, &[("ADMIN__TOKENS", &format!("ann:{TOKEN}"))]).await;
-    let consumer = Consumer::start(&world).await;
+    let consumer = start_consumer(&world).await;
     let coupon = world.coupon("line");
     define(&gateway, &coupon, "reserved").await;
     let gate = open_gate(&world.redis_url, &coupon, i64::try_from(SEATS).unwrap()).await;

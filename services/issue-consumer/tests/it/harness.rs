@@ -11,27 +11,14 @@ use domain::{
 use issue_consumer::{Service, board::Board, config::Settings};
 use kafka_io::{CommandProducer, KafkaSettings, ProducerSettings};
 use stack::{Lifetime, ServiceProcess};
-use testkit::{ENVELOPE, World, eventually_some, log_key};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use testkit::{ENVELOPE, Running, World, eventually_some, log_key};
 
 /// How long anything may take; the machine may be busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The environment of a consumer in a world, with time-outs that suit a test.
+/// The environment of a consumer in a world, to be changed.
 pub fn environment(world: &World) -> BTreeMap<String, String> {
-    let mut environment = world.environment("ISSUE_CONSUMER");
-    let quick = [
-        ("CONSUMER__GROUP_ID", world.name.as_str()),
-        ("CONSUMER__SESSION_TIMEOUT_MS", "6000"),
-        ("CONSUMER__HEARTBEAT_INTERVAL_MS", "500"),
-        ("LAG_INTERVAL_MS", "100"),
-        ("TELEMETRY__LOG_FORMAT", "text"),
-    ];
-    for (name, value) in quick {
-        environment.insert(format!("ISSUE_CONSUMER__{name}"), value.to_owned());
-    }
-    environment
+    world.consumer_environment()
 }
 
 pub fn settings(environment: &BTreeMap<String, String>) -> Settings {
@@ -41,8 +28,7 @@ pub fn settings(environment: &BTreeMap<String, String>) -> Settings {
 /// A consumer in this process.
 pub struct Consumer {
     pub board: Arc<Board>,
-    cancel: CancellationToken,
-    running: JoinHandle<anyhow::Result<()>>,
+    running: Running<anyhow::Error>,
 }
 
 impl Consumer {
@@ -54,14 +40,11 @@ impl Consumer {
         testkit::show_logs();
         service_kit::install_crypto_provider();
         let service = Service::new(settings(environment)).await.expect("a consumer");
-        let (board, cancel) = (service.board(), CancellationToken::new());
-        let running = tokio::spawn(service.run(cancel.clone()));
-        Self { board, cancel, running }
+        Self { board: service.board(), running: Running::start(|cancel| service.run(cancel)) }
     }
 
     pub async fn stop(self) {
-        self.cancel.cancel();
-        tokio::time::timeout(PATIENCE, self.running).await.expect("it stops in time").expect("no panic").expect("a clean end");
+        self.running.stop().await;
     }
 }
 

@@ -2,9 +2,7 @@
 
 use domain::secret::Secret;
 use serde::{Deserialize, Serialize};
-use service_kit::settings::Fault;
-
-use super::token::parse_tokens;
+use service_kit::{operators::Operators, settings::Fault};
 
 /// The operators' tokens and bounds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,9 +40,8 @@ impl AdminSettings {
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        if let Err(problem) = parse_tokens(&self.tokens) {
-            let fix = "give name:token pairs separated by commas, each token of at least 16 characters";
-            faults.push(Fault::new("admin.tokens", problem, fix));
+        if let Err(problem) = Operators::parse(&self.tokens) {
+            faults.push(Fault::new("admin.tokens", problem, Operators::FIX));
         }
         for (field, value) in [
             ("admin.page_max", u64::from(self.page_max)),

@@ -22,7 +22,7 @@ pub fn configure(app: &mut web::ServiceConfig) {
 }
 
 async fn take(app: Data<App>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, ApiError> {
-    let provider = http::piece(&request, "provider")?;
+    let provider = http::piece(&request, "provider")?.into_owned();
     let taken = answer(&app.desk, &provider, &request, payload).await;
     let result = taken.as_ref().map_or_else(|error| error.parts().1, |taken| taken.as_str());
     // A name that nobody set up would make a metric for each thing that somebody tries.

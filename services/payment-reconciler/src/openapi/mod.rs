@@ -4,7 +4,8 @@ mod operations;
 mod schemas;
 
 use actix_web::{HttpResponse, ResponseError, http::header, web};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use service_kit::openapi;
 
 use crate::http::{ApiError, ERRORS};
 
@@ -45,7 +46,7 @@ pub fn document() -> Value {
         "paths": operations::paths(),
         "components": {
             "schemas": schemas::schemas(),
-            "headers": {"RetryAfter": {"description": "Whole seconds to wait.", "schema": {"type": "integer", "minimum": 1}}},
+            "headers": openapi::headers(),
             "securitySchemes": {"operator": {"type": "http", "scheme": "bearer", "description": "An operator's token."}},
         },
     })
@@ -53,74 +54,17 @@ pub fn document() -> Value {
 
 /// The answers of an operation: its own, and its errors by status.
 fn responses(own: Value, codes: &[&str]) -> Value {
-    let mut all = if let Value::Object(own) = own { own } else { Map::new() };
-    for status in [400, 401, 403, 404, 409, 413, 415, 429, 500, 503] {
-        let errors: Vec<_> = ERRORS.iter().filter(|(of, code, _)| *of == status && codes.contains(code)).collect();
-        if !errors.is_empty() {
-            all.insert(status.to_string(), problem(status, &errors));
-        }
-    }
-    Value::Object(all)
-}
-
-fn problem(status: u16, errors: &[&(u16, &str, &str)]) -> Value {
-    let description: Vec<String> = errors.iter().map(|(_, code, text)| format!("`{code}`: {text}")).collect();
-    let codes: Vec<&str> = errors.iter().map(|(_, code, _)| *code).collect();
-    let mut response = json!({
-        "description": description.join("\n\n"),
-        "content": {"application/problem+json": {"schema": {
-            "$ref": "#/components/schemas/Problem",
-            "properties": {"status": {"const": status}, "code": {"enum": codes}},
-        }}},
-    });
-    if matches!(status, 429 | 503)
-        && let Some(object) = response.as_object_mut()
-    {
-        object
-            .insert("headers".to_owned(), json!({"Retry-After": {"$ref": "#/components/headers/RetryAfter", "required": true}}));
-    }
-    response
+    openapi::responses(&ERRORS, own, codes)
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
     use super::*;
 
-    fn references(value: &Value, found: &mut Vec<String>) {
-        match value {
-            Value::Object(object) => {
-                for (name, value) in object {
-                    match (name.as_str(), value.as_str()) {
-                        ("$ref", Some(target)) => found.push(target.to_owned()),
-                        _ => references(value, found),
-                    }
-                }
-            }
-            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
-            _ => {}
-        }
-    }
-
     #[test]
-    fn nothing_in_it_leads_nowhere_and_every_operation_names_its_path() {
-        let document = document();
-        let mut found = Vec::new();
-        references(&document, &mut found);
-        assert!(found.len() > 30);
-        for target in found {
-            assert!(document.pointer(target.strip_prefix('#').unwrap()).is_some(), "{target}");
-        }
-        let mut names = std::collections::HashSet::new();
-        for (path, item) in document["paths"].as_object().unwrap() {
-            for (method, operation) in item.as_object().unwrap() {
-                assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{method} {path}: a name twice");
-                let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
-                let in_path = parameters.iter().filter(|one| one["in"] == "path").map(|one| one["name"].as_str().unwrap());
-                let written: Vec<&str> = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
-                assert_eq!(in_path.collect::<Vec<_>>(), written, "{method} {path}");
-            }
-        }
+    fn it_is_sound() {
+        let faults = testkit::openapi::Description::new(document()).faults();
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
 
     #[test]

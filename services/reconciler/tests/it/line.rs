@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, Mutex, OnceLock},
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -19,7 +18,7 @@ use redis_io::{Gate, GateState, GateStatus, RedisSettings};
 use serde_json::{Value, json};
 use service_kit::{lifecycle::Shutdown, metrics::Metrics};
 use stack::{Lifetime, ServiceProcess, ports};
-use testkit::{ENVELOPE, PrivateRedis, TestFolder, World, eventually, eventually_some, log_key};
+use testkit::{ENVELOPE, OnThread, PrivateRedis, Running, TestFolder, World, eventually, eventually_some, log_key};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -39,34 +38,18 @@ pub struct Line {
     pub gate: Gate,
     url: String,
     client: reqwest::Client,
-    shutdown: Shutdown,
-    gateway: Option<JoinHandle<()>>,
     folder: TestFolder,
+    _gateway: OnThread,
 }
 
 /// A consumer in this process.
-pub struct Consumer {
-    cancel: CancellationToken,
-    running: tokio::task::JoinHandle<anyhow::Result<()>>,
-}
-
-impl Consumer {
-    pub async fn start(world: &World) -> Self {
-        testkit::show_logs();
-        let mut environment = world.environment("ISSUE_CONSUMER");
-        for (name, value) in [("CONSUMER__GROUP_ID", world.name.as_str()), ("CONSUMER__SESSION_TIMEOUT_MS", "6000")] {
-            environment.insert(format!("ISSUE_CONSUMER__{name}"), value.to_owned());
-        }
-        let settings = service_kit::settings::read("ISSUE_CONSUMER", None, environment.into_iter().collect()).unwrap();
-        let service = issue_consumer::Service::new(settings).await.unwrap();
-        let cancel = CancellationToken::new();
-        Self { running: tokio::spawn(service.run(cancel.clone())), cancel }
-    }
-
-    pub async fn stop(self) {
-        self.cancel.cancel();
-        tokio::time::timeout(PATIENCE, self.running).await.expect("it stops in time").unwrap().unwrap();
-    }
+pub async fn start_consumer(world: &World) -> Running<anyhow::Error> {
+    testkit::show_logs();
+    service_kit::install_crypto_provider();
+    let environment = world.consumer_environment().into_iter().collect();
+    let settings = service_kit::settings::read("ISSUE_CONSUMER", None, environment).unwrap();
+    let service = issue_consumer::Service::new(settings).await.unwrap();
+    Running::start(|cancel| service.run(cancel))
 }
 
 /// What members were told.
@@ -108,21 +91,14 @@ impl Line {
         define(&world, &code, total).await;
 
         let port = ports::free().unwrap();
-        let mut environment = world.environment("COUPON_GATEWAY");
-        for (name, value) in [
-            ("HTTP__LISTEN", format!("127.0.0.1:{port}")),
-            ("HTTP__WORKERS", "1".to_owned()),
-            ("KEYS__TICKET", "a-ticket-secret-that-only-tests-know".to_owned()),
-            ("LIMITS__MEMBER_PER_S", "0".to_owned()),
-        ] {
-            environment.insert(format!("COUPON_GATEWAY__{name}"), value);
-        }
-        let settings = service_kit::settings::read("COUPON_GATEWAY", None, environment.into_iter().collect()).unwrap();
+        let environment = world.gateway_environment(port).into_iter().collect();
+        let settings = service_kit::settings::read("COUPON_GATEWAY", None, environment).unwrap();
         let shutdown = Shutdown::default();
         let stopping = shutdown.clone();
-        let gateway = std::thread::spawn(move || {
-            actix_rt::System::new().block_on(coupon_gateway::run(settings, stopping, metrics)).unwrap();
-        });
+        let gateway = OnThread::start(
+            move || actix_rt::System::new().block_on(coupon_gateway::run(settings, stopping, metrics)).unwrap(),
+            move || shutdown.begin(),
+        );
         eventually(PATIENCE, "the gateway listens", || async {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
         })
@@ -131,7 +107,7 @@ impl Line {
         let url = format!("http://127.0.0.1:{port}/v1/coupons/{code}/requests");
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         let folder = TestFolder::new("line");
-        Self { world, redis, code, gate, url, client, shutdown, gateway: Some(gateway), folder }
+        Self { world, redis, code, gate, url, client, folder, _gateway: gateway }
     }
 
     /// A reconciler as a process of its own, with everything often.
@@ -248,15 +224,6 @@ impl Line {
     /// Runs that left a report so far.
     pub fn runs(&self) -> i64 {
         self.sql(&format!("SELECT count(*) FROM reconciliation_report WHERE coupon_code = '{}'", self.code)).parse().unwrap()
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.shutdown.begin();
-        if let Some(gateway) = self.gateway.take() {
-            let _ = gateway.join();
-        }
     }
 }
 

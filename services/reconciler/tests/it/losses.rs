@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use testkit::{eventually, eventually_some};
 use tokio_util::sync::CancellationToken;
 
-use crate::line::{Consumer, Line, PATIENCE, Told};
+use crate::line::{Line, PATIENCE, Told, start_consumer};
 
 const SEATS: i64 = 300;
 const MEMBERS: u32 = 700;
@@ -51,7 +51,7 @@ async fn settle(line: &Line, told: &Arc<Mutex<Told>>, asking: tokio::task::JoinS
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flushed_redis_is_rebuilt_under_load() {
     let line = Line::new("flushed", SEATS).await;
-    let consumer = Consumer::start(&line.world).await;
+    let consumer = start_consumer(&line.world).await;
     let mut reconciler = line.reconciler("reconciler");
     let (told, asking) = under_load(&line).await;
     line.redis::<()>(&["FLUSHALL"]).await;
@@ -64,7 +64,7 @@ async fn a_flushed_redis_is_rebuilt_under_load() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_with_an_old_file_promises_nothing_before_it_is_rebuilt() {
     let mut line = Line::new("old-file", SEATS).await;
-    let consumer = Consumer::start(&line.world).await;
+    let consumer = start_consumer(&line.world).await;
     let mut reconciler = line.reconciler("reconciler");
     line.wait_open().await;
     // The file as it is while the gate is open and empty.
@@ -88,7 +88,7 @@ async fn a_redis_with_an_old_file_promises_nothing_before_it_is_rebuilt() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_frozen_in_the_middle_of_a_rebuild_is_replaced_and_wakes_to_nothing() {
     let line = Line::new("frozen", SEATS).await;
-    let consumer = Consumer::start(&line.world).await;
+    let consumer = start_consumer(&line.world).await;
     let mut frozen = line.reconciler("frozen");
     let (told, asking) = under_load(&line).await;
     // Without a consumer the rebuild stands in its middle: shut, and waiting for the log's end.
@@ -103,7 +103,7 @@ async fn a_replica_frozen_in_the_middle_of_a_rebuild_is_replaced_and_wakes_to_no
     let mut heir = line.reconciler("heir");
     let shut = "cold gate shut";
     eventually(PATIENCE, "another one takes over", || async { line.log_of("heir").contains(shut) }).await;
-    let consumer = Consumer::start(&line.world).await;
+    let consumer = start_consumer(&line.world).await;
     line.wait_open().await;
     let run_id = |status: redis_io::GateStatus| (status.state, status.total);
     let before = run_id(line.status().await.unwrap());

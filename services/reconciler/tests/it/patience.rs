@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 use testkit::eventually;
 use tokio_util::sync::CancellationToken;
 
-use crate::line::{Consumer, Line, PATIENCE, Told};
+use crate::line::{Line, PATIENCE, Told, start_consumer};
 
 const SEATS: i64 = 300;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promises_outlive_a_consumer_that_stands_still_for_many_runs() {
     let line = Line::new("patience", SEATS).await;
-    let consumer = Consumer::start(&line.world).await;
+    let consumer = start_consumer(&line.world).await;
     let mut reconciler = line.reconciler("reconciler");
     line.wait_open().await;
     let (told, stop) = (Arc::new(Mutex::new(Told::default())), CancellationToken::new());
@@ -30,7 +30,7 @@ async fn promises_outlive_a_consumer_that_stands_still_for_many_runs() {
     assert_eq!((waiting.members, members), (SEATS, SEATS), "every seat is promised, and no run undid a promise");
     assert_eq!(line.sql("SELECT count(*) FROM reconciliation_repair"), "0");
 
-    let consumer = Consumer::start(&line.world).await;
+    let consumer = start_consumer(&line.world).await;
     line.quiet().await;
     let told = std::mem::take(&mut *told.lock().unwrap());
     assert_eq!(told.promised.len() as i64, SEATS, "{:?}", told.others);

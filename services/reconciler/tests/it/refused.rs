@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 use testkit::eventually;
 use tokio_util::sync::CancellationToken;
 
-use crate::line::{Consumer, Line, PATIENCE, Told};
+use crate::line::{Line, PATIENCE, Told, start_consumer};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_cannot_even_be_refused_gives_its_seat_back() {
     let line = Line::new("refused-rows", 2).await;
     // A guard that somebody added, which no code here knows of: neither his issue nor the row that gives his request up passes it.
     line.sql("ALTER TABLE coupon_request ADD CHECK (member_id IS DISTINCT FROM 'm0' AND outcome <> 'unprocessable')");
-    let consumer = Consumer::start(&line.world).await;
+    let consumer = start_consumer(&line.world).await;
     let mut reconciler = line.reconciler("reconciler");
     line.wait_open().await;
     let (told, stop) = (Arc::new(Mutex::new(Told::default())), CancellationToken::new());
