@@ -19,8 +19,9 @@ const WAITING: &str = "SELECT coalesce(extract(epoch FROM payment_now() - least(
             AND created_at <= payment_now() - $1 * interval '1 millisecond'))), 0)::float8 AS oldest_due_s, \
     coalesce((SELECT extract(epoch FROM payment_now() - min(hinted_at)) FROM payment \
         WHERE hinted_at IS NOT NULL AND state <> 'SUCCESS'), 0)::float8 AS oldest_hint_s, \
-    coalesce((SELECT extract(epoch FROM payment_now() - min(created_at)) FROM refund WHERE state <> 'CONFIRMED'), 0)::float8 AS oldest_refund_s, \
-    (SELECT count(*) FROM refund WHERE held)::float8 AS held, \
+    coalesce((SELECT extract(epoch FROM payment_now() - min(coalesce(reopened_at, created_at))) FROM refund WHERE state <> 'CONFIRMED'), 0)::float8 AS oldest_refund_s, \
+    (SELECT count(*) FROM refund WHERE held AND held_by IS NULL)::float8 AS held_by_line, \
+    (SELECT count(*) FROM refund WHERE held AND held_by IS NOT NULL)::float8 AS held_by_operator, \
     (SELECT count(*) FROM payment WHERE attention)::float8 AS attention";
 
 const ANSWERED: &str = "SELECT g.provider, extract(epoch FROM payment_now() - s.answered_at)::float8 AS answered_s, \
@@ -45,7 +46,9 @@ struct Waiting {
     #[diesel(sql_type = sql_types::Double)]
     oldest_refund_s: f64,
     #[diesel(sql_type = sql_types::Double)]
-    held: f64,
+    held_by_line: f64,
+    #[diesel(sql_type = sql_types::Double)]
+    held_by_operator: f64,
     #[diesel(sql_type = sql_types::Double)]
     attention: f64,
 }
@@ -104,7 +107,8 @@ pub async fn look(db: &Db, watch: &Watch) -> Result<(), LineError> {
     metrics::gauge!("trueup_payment_oldest_due_seconds").set(waiting.oldest_due_s.max(0.0));
     metrics::gauge!("trueup_payment_oldest_hint_seconds").set(waiting.oldest_hint_s.max(0.0));
     metrics::gauge!("trueup_payment_oldest_open_refund_seconds").set(waiting.oldest_refund_s.max(0.0));
-    metrics::gauge!("trueup_payment_refunds_held").set(waiting.held);
+    metrics::gauge!("trueup_payment_refunds_held", "by" => "line").set(waiting.held_by_line);
+    metrics::gauge!("trueup_payment_refunds_held", "by" => "operator").set(waiting.held_by_operator);
     metrics::gauge!("trueup_payment_attention").set(waiting.attention);
     let answered: Vec<Answered> =
         sql_query(ANSWERED).bind::<sql_types::Array<sql_types::Text>, _>(&watch.gateways).load(&mut connection).await?;

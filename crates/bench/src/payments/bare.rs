@@ -74,6 +74,7 @@ fn paid(reference: &PgReference) -> PgAnswer {
         refunds: Vec::new(),
         refund_needs_payer: false,
         expires_at: None,
+        contradictory: false,
         callback_secret: None,
     })
 }

@@ -15,6 +15,17 @@ pub enum PgAnswer {
     NotFound,
 }
 
+impl PgAnswer {
+    /// The payment, if the gateway knows it.
+    #[must_use]
+    pub const fn found(&self) -> Option<&PgPayment> {
+        match self {
+            Self::Found(pg) => Some(pg),
+            Self::NotFound => None,
+        }
+    }
+}
+
 /// A payment as the gateway sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PgPayment {
@@ -36,6 +47,8 @@ pub struct PgPayment {
     pub refund_needs_payer: bool,
     /// Until when money may still arrive (a virtual account's due date), if the gateway says.
     pub expires_at: Option<Timestamp>,
+    /// Whether the gateway contradicts itself about the amounts in a way that only its adapter can see.
+    pub contradictory: bool,
     /// What the gateway's unsigned callbacks about this payment carry to prove themselves (Toss' virtual accounts), if it told us.
     pub callback_secret: Option<Secret>,
 }
@@ -45,6 +58,32 @@ impl PgPayment {
     #[must_use]
     pub fn held(&self) -> Option<Money> {
         self.captured.minus(self.refunded).ok()
+    }
+
+    /// Whether a refund is on its way, ours or somebody's.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.refunds.iter().any(|refund| refund.state == PgRefundState::Pending)
+    }
+
+    /// Whether the answer can be believed by itself: no amount is below zero, and no refund is done that the total does not have yet. A
+    /// total that lags behind its list would be taken for money that is held.
+    #[must_use]
+    pub fn is_consistent(&self) -> bool {
+        let done = || self.refunds.iter().filter(|refund| refund.state == PgRefundState::Done).map(|refund| refund.amount);
+        let is_same = |amount: Money| amount.currency == self.refunded.currency && amount.amount >= 0;
+        let listed = done().fold(0_i64, |sum, refund| sum.saturating_add(refund.amount));
+        !self.contradictory
+            && self.captured.amount >= 0
+            && self.refunded.amount >= 0
+            && done().all(is_same)
+            && listed <= self.refunded.amount
+    }
+
+    /// Whether the gateway is not through with the payer's money: some of it is held or on its way, or nobody can tell.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        self.is_moving() || super::verdict::amounts(self).is_none_or(|held| held.amount != 0)
     }
 }
 

@@ -18,5 +18,5 @@ pub use ids::{OrderId, PaymentId, PgReference, ProductId, ProviderName, RefundId
 pub use money::{Currency, CurrencyError, Money, MoneyError};
 pub use order::{Order, OrderLine, OrderState};
 pub use schedule::{Policy, Schedule};
-pub use verdict::{Case, FailReason, Judgement, Stock, Verdict, amounts, judge};
+pub use verdict::{Case, FailReason, Judgement, Stock, Verdict, amounts, expiry, judge, swept_until};
 pub use words::UnknownWord;

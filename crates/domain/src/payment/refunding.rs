@@ -1,6 +1,8 @@
 //! What to do next about a payment that is REFUNDING, or REFUNDED and watched. Pure functions of the refund and the gateway's answer.
 
-use super::{Attention, Money, PgAnswer, PgPayment, PgRefund, PgRefundState, Policy, Refund, RefundState, verdict::amounts};
+use super::{
+    Attention, Money, PgAnswer, PgPayment, PgRefund, PgRefundState, PgState, Policy, Refund, RefundState, verdict::amounts,
+};
 use crate::clock::Timestamp;
 
 /// The next step of a refund.
@@ -26,13 +28,15 @@ pub fn next_step(refund: &Refund, answer: &PgAnswer, age_ms: i64, sent_ms: Optio
     let overdue = (age_ms >= policy.refund_overdue_ms).then_some(Attention::RefundOverdue);
     let PgAnswer::Found(pg) = answer else { return Step::Wait(Some(Attention::AmountsDisagree)) };
     let Some(held) = amounts(pg) else { return Step::Wait(Some(Attention::AmountsDisagree)) };
-    let pending = pg.refunds.iter().find(|other| other.state == PgRefundState::Pending);
-    if let Some(pending) = pending {
+    if let Some(pending) = pg.refunds.iter().find(|other| other.state == PgRefundState::Pending) {
         // Ours or somebody's: a second one beside it might give back twice.
         return Step::Accepted(Some(pending.id.clone()));
     }
     if held.amount == 0 {
-        return if pg.captured.amount > 0 { Step::Confirm } else { Step::Wait(Some(Attention::AmountsDisagree)) };
+        // A capture may be taken back, such as a deposit that the bank had booked by mistake. Over is that when the gateway says so: until then
+        // the deposit may come again.
+        let is_over = pg.captured.amount > 0 || pg.state == PgState::Failed;
+        return if is_over { Step::Confirm } else { Step::Wait(Some(Attention::AmountsDisagree)) };
     }
     if refund.state == RefundState::Manual {
         return Step::Wait(overdue);
@@ -45,7 +49,7 @@ pub fn next_step(refund: &Refund, answer: &PgAnswer, age_ms: i64, sent_ms: Optio
     }
     let ours = ours(refund, pg).map(|ours| ours.state);
     match (refund.state, ours) {
-        // What the gateway ended without giving everything back needs another attempt.
+        // What the gateway ended without giving everything back needs another attempt. One that is done is in the total here.
         (_, Some(PgRefundState::Failed | PgRefundState::Done)) => Step::SendAnew(held),
         // Just sent: the gateway may still be at it.
         (RefundState::Sending, None) if sent_ms.is_some_and(|ms| ms < policy.refund_grace_ms) => Step::Wait(overdue),
@@ -62,15 +66,35 @@ pub fn next_step(refund: &Refund, answer: &PgAnswer, age_ms: i64, sent_ms: Optio
 #[must_use]
 pub fn reversed(answer: &PgAnswer) -> Option<Money> {
     let PgAnswer::Found(pg) = answer else { return None };
-    let moving = pg.refunds.iter().any(|refund| refund.state == PgRefundState::Pending);
-    amounts(pg).filter(|held| held.amount > 0 && !moving)
+    amounts(pg).filter(|held| held.amount > 0 && !pg.is_moving())
 }
 
-/// In how many milliseconds a REFUNDED payment is asked again; none behind the end of the watch.
+/// How a REFUNDED payment is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watch {
+    /// In how many milliseconds to ask again; none: not at all.
+    pub next_check_ms: Option<i64>,
+    /// Whether an operator should look, and why.
+    pub attention: Option<Attention>,
+}
+
+/// When a REFUNDED payment of which nothing is to be given back is asked about again: not behind the end of the watch, unless the gateway's
+/// last word leaves open where the money is.
 #[must_use]
-pub fn next_watch_ms(watch_until: Option<Timestamp>, checks: u32, now: Timestamp, policy: &Policy) -> Option<i64> {
-    let left = watch_until?.unix_ms().saturating_sub(now.unix_ms());
-    (left > 0).then(|| policy.watch.delay_ms(checks).min(left))
+pub fn watch(answer: &PgAnswer, watch_until: Option<Timestamp>, checks: u32, now: Timestamp, policy: &Policy) -> Watch {
+    let left = watch_until.map_or(0, |until| until.unix_ms().saturating_sub(now.unix_ms()));
+    let unsettled = match answer {
+        PgAnswer::Found(pg) if pg.is_unsettled() => {
+            Some(amounts(pg).map_or(Attention::AmountsDisagree, |_| Attention::RefundOverdue))
+        }
+        PgAnswer::Found(_) | PgAnswer::NotFound => None,
+    };
+    let Some(attention) = unsettled else {
+        return Watch { next_check_ms: (left > 0).then(|| policy.watch.delay_ms(checks).min(left)), attention: None };
+    };
+    // As often as a refund that is open: whether the money is away is not known.
+    let shown = attention == Attention::AmountsDisagree || left <= 0;
+    Watch { next_check_ms: Some(policy.refund.delay_ms(checks)), attention: shown.then_some(attention) }
 }
 
 fn ours<'a>(refund: &Refund, pg: &'a PgPayment) -> Option<&'a PgRefund> {

@@ -46,6 +46,9 @@ pub struct Policy {
     /// How long the gateway lets a payer pay, in milliseconds. A payment that it does not know is unknown for twice this time, then failed;
     /// one that is still open then is closed at the gateway.
     pub payment_window_ms: i64,
+    /// The same for methods whose payers have longer, such as deposits, in milliseconds: how long one that is open and of which the gateway
+    /// names no expiry is left open. A payment that the gateway does not know at all is no deposit yet, whatever its method.
+    pub payment_windows_ms: BTreeMap<PaymentMethod, i64>,
     /// How long a failed payment is asked for late money, in milliseconds, if the gateway's own expiry is not later.
     pub sweep_ms: i64,
     /// The age at which an open payment is shown to an operator, in milliseconds; of a deposit, the time after its expiry.
@@ -76,6 +79,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             payment_window_ms: 30 * MINUTE,
+            payment_windows_ms: BTreeMap::from([(PaymentMethod::VirtualAccount, 7 * DAY)]),
             sweep_ms: 5 * DAY,
             handover_ms: DAY,
             unknown_ms: HOUR,
@@ -102,11 +106,18 @@ impl Policy {
         self.open.get(&method).copied().unwrap_or(self.open_otherwise)
     }
 
-    /// When a payment that is still open is shown to an operator, in milliseconds of its age, outages not counted. `expires_at` is until
-    /// when money may arrive, as far as it is known by now.
+    /// How long a payer may take, in milliseconds, where the gateway names no expiry.
     #[must_use]
-    pub fn handover_age_ms(&self, created_at: Timestamp, expires_at: Option<Timestamp>) -> i64 {
-        let deposit = expires_at.map_or(0, |expiry| expiry.unix_ms().saturating_sub(created_at.unix_ms()).max(0));
+    pub fn window_ms(&self, method: PaymentMethod) -> i64 {
+        self.payment_windows_ms.get(&method).copied().unwrap_or(self.payment_window_ms)
+    }
+
+    /// When a payment that is still open is shown to an operator, in milliseconds of its age, outages not counted. `expires_at` is until
+    /// when money may arrive, as far as it is known by now; of a deposit without one, its window counts.
+    #[must_use]
+    pub fn handover_age_ms(&self, method: PaymentMethod, created_at: Timestamp, expires_at: Option<Timestamp>) -> i64 {
+        let window = self.payment_windows_ms.get(&method).copied().unwrap_or(0);
+        let deposit = expires_at.map_or(window, |expiry| expiry.unix_ms().saturating_sub(created_at.unix_ms()).max(0));
         self.handover_ms.saturating_add(deposit)
     }
 }

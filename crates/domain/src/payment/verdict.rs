@@ -1,8 +1,6 @@
 //! What follows from what a gateway says about a payment that is PENDING, or FAILED and swept for late money. A pure function.
 
-use super::{
-    Attention, Money, Order, OrderState, Payment, PaymentState, PgAnswer, PgPayment, PgRefundState, PgState, Policy, RefundReason,
-};
+use super::{Attention, Money, Order, OrderState, Payment, PaymentState, PgAnswer, PgPayment, PgState, Policy, RefundReason};
 use crate::clock::Timestamp;
 
 /// Whether the order's products can be handed over.
@@ -93,43 +91,55 @@ pub fn judge(case: &Case<'_>, answer: &PgAnswer, policy: &Policy) -> Judgement {
         PgAnswer::NotFound => not_found(case, policy),
         PgAnswer::Found(pg) => match amounts(pg) {
             Some(held) => found(case, pg, held, policy),
-            None => wait(case, policy, pg.expires_at.or(case.payment.expires_at), Some(Attention::AmountsDisagree)),
+            None => wait(case, policy, Some(pg), Some(Attention::AmountsDisagree)),
         },
     }
 }
 
-/// What is held, if the amounts make sense: one currency, nothing below zero, and not more back than came.
+/// What is held, if the amounts make sense: one currency, nothing below zero, not more back than came, and no refund done that is not in the total.
 #[must_use]
 pub fn amounts(pg: &PgPayment) -> Option<Money> {
-    let held = pg.held()?;
-    (pg.captured.amount >= 0 && pg.refunded.amount >= 0 && held.amount >= 0).then_some(held)
+    pg.held().filter(|held| held.amount >= 0 && pg.is_consistent())
+}
+
+/// Until when money may arrive, as far as the gateway has said so by now.
+#[must_use]
+pub fn expiry(payment: &Payment, pg: Option<&PgPayment>) -> Option<Timestamp> {
+    pg.and_then(|pg| pg.expires_at).or(payment.expires_at)
+}
+
+/// Until when a failed payment is asked for late money: the gateway may name a later expiry than it had when the payment failed.
+#[must_use]
+pub fn swept_until(sweep_until: Timestamp, expiry: Option<Timestamp>) -> Timestamp {
+    expiry.map_or(sweep_until, |expiry| expiry.max(sweep_until))
 }
 
 fn not_found(case: &Case<'_>, policy: &Policy) -> Judgement {
-    let age = case.now.unix_ms().saturating_sub(case.payment.created_at.unix_ms());
     let unknown_ms = policy.payment_window_ms.saturating_mul(2);
     let may_still_come = case.payment.expires_at.is_some_and(|expiry| case.now < expiry);
-    if case.payment.state == PaymentState::Pending && age >= unknown_ms && !may_still_come {
+    // One answer may be a mistake of the gateway's, such as that of a replica of its own that lags: it has to say so again.
+    let is_first_answer = case.payment.checks == 0;
+    if case.payment.state == PaymentState::Pending && age_ms(case) >= unknown_ms && !may_still_come && !is_first_answer {
         only(Verdict::Fail(FailReason::NeverSeen))
     } else {
-        wait(case, policy, case.payment.expires_at, None)
+        wait(case, policy, None, None)
     }
 }
 
 fn found(case: &Case<'_>, pg: &PgPayment, held: Money, policy: &Policy) -> Judgement {
-    let expires_at = pg.expires_at.or(case.payment.expires_at);
-    let wait = |attention| wait(case, policy, expires_at, attention);
-    let moving = pg.refunds.iter().any(|refund| refund.state == PgRefundState::Pending);
+    let wait = |attention| wait(case, policy, Some(pg), attention);
     let came_and_went = pg.captured.amount > 0 && held.amount == 0;
     match pg.state {
         PgState::Paid | PgState::Failed | PgState::Returned if came_and_went => only(Verdict::Returned),
         // Paid, or all of it back, and nothing ever came: a contradiction, which may be cleared up. It is no failed payment.
         PgState::Paid | PgState::Returned if held.amount == 0 => wait(Some(Attention::AmountsDisagree)),
         // Somebody is giving it back at the gateway: what is held will not stay.
-        PgState::Paid if moving => wait(None),
+        PgState::Paid if pg.is_moving() => wait(None),
         PgState::Paid => paid(case, pg, held),
         PgState::Open if held.amount > 0 => wait(Some(Attention::AmountsDisagree)),
-        PgState::Open if should_close(case, expires_at, policy) => Judgement { verdict: Verdict::Close, ..wait(None) },
+        PgState::Open if should_close(case, expiry(case.payment, Some(pg)), policy) => {
+            Judgement { verdict: Verdict::Close, ..wait(None) }
+        }
         PgState::Open => wait(None),
         PgState::Failed if held.amount > 0 => wait(Some(Attention::AmountsDisagree)),
         PgState::Returned => wait(None),
@@ -173,12 +183,13 @@ fn unusable(case: &Case<'_>, held: Money) -> Option<RefundReason> {
     }
 }
 
-/// Nobody should be able to pay any more: the order is over, the attempt has failed, or the payer's time is up. Deposits end by themselves.
+/// Nobody should be able to pay any more: the order is over, the attempt has failed, or the payer's time is up, which is long for a deposit.
+/// What has an expiry ends by itself.
 fn should_close(case: &Case<'_>, expires_at: Option<Timestamp>, policy: &Policy) -> bool {
     if case.order.state != OrderState::Pending || case.payment.state == PaymentState::Failed {
         return true;
     }
-    expires_at.is_none() && age_ms(case) >= policy.payment_window_ms.saturating_mul(2)
+    expires_at.is_none() && age_ms(case) >= policy.window_ms(case.payment.method).saturating_mul(2)
 }
 
 /// The payment's age without the time in which its gateway could not be asked.
@@ -190,20 +201,26 @@ const fn only(verdict: Verdict) -> Judgement {
     Judgement { verdict, attention: None, next_check_ms: None }
 }
 
-fn wait(case: &Case<'_>, policy: &Policy, expires_at: Option<Timestamp>, attention: Option<Attention>) -> Judgement {
+fn wait(case: &Case<'_>, policy: &Policy, pg: Option<&PgPayment>, attention: Option<Attention>) -> Judgement {
     let payment = case.payment;
-    let (next_check_ms, overdue) = match payment.state {
+    let expires_at = expiry(payment, pg);
+    let (next_check_ms, late) = match payment.state {
         PaymentState::Failed => {
-            let left = payment.sweep_until.map_or(0, |until| until.unix_ms().saturating_sub(case.now.unix_ms()));
+            let until = payment.sweep_until.map(|until| swept_until(until, expires_at));
+            let left = until.map_or(0, |until| until.unix_ms().saturating_sub(case.now.unix_ms()));
             let next = policy.sweep.delay_ms(payment.checks);
-            // The last look falls on the end itself.
-            ((left > 0).then_some(next.min(left)), false)
+            match (left > 0, pg.is_some_and(PgPayment::is_unsettled)) {
+                // The last look falls on the end itself.
+                (true, _) => (Some(next.min(left)), None),
+                // Nobody's money is kept for nothing: the end is not reached while the gateway has not done with it.
+                (false, true) => (Some(next), Some(Attention::RefundOverdue)),
+                (false, false) => (None, None),
+            }
         }
-        _ => (
-            Some(policy.open(payment.method).delay_ms(payment.checks)),
-            age_ms(case) >= policy.handover_age_ms(payment.created_at, expires_at),
-        ),
+        _ => {
+            let overdue = age_ms(case) >= policy.handover_age_ms(payment.method, payment.created_at, expires_at);
+            (Some(policy.open(payment.method).delay_ms(payment.checks)), overdue.then_some(Attention::Overdue))
+        }
     };
-    let attention = attention.or(overdue.then_some(Attention::Overdue));
-    Judgement { verdict: Verdict::Wait, attention, next_check_ms }
+    Judgement { verdict: Verdict::Wait, attention: attention.or(late), next_check_ms }
 }

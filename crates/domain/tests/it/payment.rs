@@ -76,6 +76,7 @@ pub fn pg(state: PgState, captured: i64, refunded: i64) -> PgPayment {
         refunds: Vec::new(),
         refund_needs_payer: false,
         expires_at: None,
+        contradictory: false,
         callback_secret: None,
     }
 }

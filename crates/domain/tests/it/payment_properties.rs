@@ -5,7 +5,7 @@ use domain::{
     payment::{
         Attention, Currency, FailReason, Money, OrderState, PaymentState, PgAnswer, PgPayment, PgRefund, PgRefundState, PgState,
         Policy, Refund, RefundState, Stock, Verdict,
-        refunding::{Step, next_step, reversed},
+        refunding::{Step, next_step, reversed, watch},
     },
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -39,13 +39,15 @@ fn said() -> impl Strategy<Value = PgPayment> {
     use PgState::{Failed, Manual, Open, Paid, Returned, Unknown};
     let state = select(vec![Paid, Paid, Open, Failed, Returned, Manual, Unknown]);
     let expires_at = option::of((0..8 * DAY).prop_map(Timestamp::from_unix_ms));
-    (state, money(), money(), vec(shown_refund(), 0..3), any::<bool>(), expires_at).prop_map(
-        |(state, captured, refunded, refunds, refund_needs_payer, expires_at)| PgPayment {
+    let contradictory = prop_oneof![9 => Just(false), 1 => Just(true)];
+    (state, money(), money(), vec(shown_refund(), 0..3), any::<bool>(), expires_at, contradictory).prop_map(
+        |(state, captured, refunded, refunds, refund_needs_payer, expires_at, contradictory)| PgPayment {
             captured,
             refunded,
             refunds,
             refund_needs_payer,
             expires_at,
+            contradictory,
             ..pg(state, 0, 0)
         },
     )
@@ -63,11 +65,16 @@ fn case() -> impl Strategy<Value = Given> {
     )
 }
 
-/// What is held, if the amounts make sense.
+/// What is held, if the amounts make sense: also, all refunds that are done are in the total.
 fn held(said: &PgPayment) -> Option<i64> {
-    let same = said.captured.currency == said.refunded.currency;
+    let done: Vec<Money> =
+        said.refunds.iter().filter(|refund| refund.state == PgRefundState::Done).map(|refund| refund.amount).collect();
+    let same = said.captured.currency == said.refunded.currency && done.iter().all(|m| m.currency == said.refunded.currency);
+    let listed: i128 = done.iter().map(|refund| i128::from(refund.amount)).sum();
     let left = i128::from(said.captured.amount) - i128::from(said.refunded.amount);
-    (same && said.captured.amount >= 0 && said.refunded.amount >= 0 && left >= 0).then(|| i64::try_from(left).unwrap())
+    let none_below = said.captured.amount >= 0 && said.refunded.amount >= 0 && done.iter().all(|refund| refund.amount >= 0);
+    let adds_up = same && none_below && left >= 0 && listed <= i128::from(said.refunded.amount) && !said.contradictory;
+    adds_up.then(|| i64::try_from(left).unwrap())
 }
 
 fn is_moving(said: &PgPayment) -> bool {
@@ -132,7 +139,8 @@ proptest! {
         let sent = match step {
             Step::Send(amount) | Step::SendAnew(amount) => Some(amount),
             Step::Confirm => {
-                prop_assert!(held(&said) == Some(0) && said.captured.amount > 0);
+                prop_assert!(held(&said) == Some(0) && !is_moving(&said));
+                prop_assert!(said.captured.amount > 0 || said.state == PgState::Failed);
                 None
             }
             Step::Accepted(_) | Step::Manual(_) | Step::Wait(_) => None,
@@ -144,6 +152,23 @@ proptest! {
             prop_assert_eq!(Some(amount.amount), if same_call { Some(AMOUNT) } else { held(&said) });
             prop_assert!(!same_call || sent_ms.is_none_or(|ms| ms >= 30_000), "sent a moment ago");
         }
+    }
+
+    #[test]
+    fn nobody_stops_asking_while_money_is_held_or_moving(given in case(), said in said(), checks in 0..40_u32, until in 0..8 * DAY) {
+        let unclear = held(&said).is_none_or(|held| held != 0) || is_moving(&said);
+        let judged = given.says(said.clone());
+        if matches!(judged.verdict, Verdict::Wait | Verdict::Close) && unclear {
+            prop_assert!(judged.next_check_ms.is_some(), "{:?}", judged);
+            let over = given.payment.state == PaymentState::Failed
+                && given.now >= given.payment.sweep_until.unwrap().max(said.expires_at.unwrap_or(given.now));
+            prop_assert!(!over || judged.attention.is_some(), "{:?}", judged);
+        }
+        let until = Timestamp::from_unix_ms(until);
+        let answer = PgAnswer::Found(said.clone());
+        let watched = watch(&answer, Some(until), checks, given.now, &Policy::default());
+        prop_assert_eq!(watched.next_check_ms.is_some(), unclear || until > given.now);
+        prop_assert!(!unclear || until > given.now || watched.attention.is_some());
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use domain::{
     clock::Timestamp,
     payment::{
-        Attention, Currency, FailReason, Judgement, Money, OrderState, PaymentState, PgAnswer, PgRefundState, PgState,
-        RefundReason, Stock, Verdict,
+        Attention, Currency, FailReason, Judgement, Money, OrderState, PaymentMethod, PaymentState, PgAnswer, PgPayment,
+        PgRefundState, PgState, RefundReason, Stock, Verdict,
     },
 };
 
@@ -117,11 +117,12 @@ fn a_refund_that_is_under_way_is_waited_for() {
             assert!(waits(judged, None), "{order} {payment} {state:?}: {judged:?}");
         }
     }
-    // One that is over says nothing: what is held does.
-    for state in [PgRefundState::Failed, PgRefundState::Done] {
-        let over = showing(pg(PgState::Paid, AMOUNT, 0), "r", None, AMOUNT, state);
-        assert_eq!(open().says(over).verdict, Verdict::Settle, "{state:?}");
-    }
+    // One that has failed says nothing: what is held does.
+    let failed = showing(pg(PgState::Paid, AMOUNT, 0), "r", None, AMOUNT, PgRefundState::Failed);
+    assert_eq!(open().says(failed).verdict, Verdict::Settle);
+    // One that is done and not in the total yet is a contradiction.
+    let done = showing(pg(PgState::Paid, AMOUNT, 0), "r", None, AMOUNT, PgRefundState::Done);
+    assert!(waits(open().says(done), Some(Attention::AmountsDisagree)));
 }
 
 #[test]
@@ -134,9 +135,19 @@ fn failed_is_what_the_gateway_calls_so() {
 
 #[test]
 fn not_found_is_unknown_until_twice_the_payment_window() {
-    let at = |minutes: i64| Given { now: Timestamp::from_unix_ms(minutes * MINUTE), ..open() };
+    let at = |minutes: i64| {
+        let mut given = Given { now: Timestamp::from_unix_ms(minutes * MINUTE), ..open() };
+        given.payment.checks = 1;
+        given
+    };
     assert!(waits(at(59).judged(&PgAnswer::NotFound), None));
     assert_eq!(at(60).judged(&PgAnswer::NotFound).verdict, Verdict::Fail(FailReason::NeverSeen));
+    // Not by one answer alone, and not in a time in which the gateway could not be asked.
+    let mut first = at(60);
+    first.payment.checks = 0;
+    assert!(waits(first.judged(&PgAnswer::NotFound), None));
+    let away = Given { outage_ms: 1, ..at(60) };
+    assert!(waits(away.judged(&PgAnswer::NotFound), None));
     // Not while money may still come, as far as the gateway ever said.
     let mut deposit = at(60);
     deposit.payment.expires_at = Some(Timestamp::from_unix_ms(60 * MINUTE + 1));
@@ -157,7 +168,13 @@ fn nobody_can_pay_what_nobody_waits_for() {
     let late = |outage_ms| Given { now: Timestamp::from_unix_ms(60 * MINUTE), outage_ms, ..open() };
     assert_eq!(late(0).says(said()).verdict, Verdict::Close);
     assert!(waits(late(1).says(said()), None), "an outage of the gateway's does not count");
-    // A deposit ends by itself.
+    // A payer who deposits has more time than one with a card, also where the gateway names no expiry.
+    let mut account = late(0);
+    account.payment.method = PaymentMethod::VirtualAccount;
+    assert!(waits(account.says(said()), None));
+    account.now = Timestamp::from_unix_ms(14 * DAY);
+    assert_eq!(account.says(said()).verdict, Verdict::Close);
+    // What has an expiry ends by itself.
     let mut deposit = said();
     deposit.expires_at = Some(Timestamp::from_unix_ms(3 * DAY));
     assert!(waits(late(0).says(deposit), None));
@@ -192,4 +209,36 @@ fn a_sweep_looks_last_at_its_end_and_then_no_more() {
     assert_eq!(swept(0, 20), Some(DAY / 2));
     assert_eq!(swept(5 * DAY - 7, 20), Some(7));
     assert_eq!(swept(5 * DAY, 20), None);
+}
+
+#[test]
+fn a_sweep_goes_on_while_the_gateway_has_not_done_with_the_money() {
+    let last = |said: PgPayment| {
+        let mut given = Given { now: Timestamp::from_unix_ms(5 * DAY), ..given(OrderState::Failed, PaymentState::Failed) };
+        given.payment.checks = 20;
+        let judged = given.says(said);
+        (judged.verdict, judged.next_check_ms, judged.attention)
+    };
+    let goes_on = |attention| (Verdict::Wait, Some(DAY / 2), Some(attention));
+    let moving = |state, captured| showing(pg(state, captured, 0), "r", None, AMOUNT, PgRefundState::Pending);
+    assert_eq!(last(moving(PgState::Paid, AMOUNT)), goes_on(Attention::RefundOverdue));
+    assert_eq!(last(moving(PgState::Returned, AMOUNT)), goes_on(Attention::RefundOverdue));
+    assert_eq!(last(pg(PgState::Returned, AMOUNT, 0)), goes_on(Attention::RefundOverdue));
+    assert_eq!(last(pg(PgState::Manual, AMOUNT, 400)), goes_on(Attention::ManualStatus));
+    assert_eq!(last(pg(PgState::Unknown, AMOUNT, 0)), goes_on(Attention::UnknownStatus));
+    assert_eq!(last(pg(PgState::Failed, AMOUNT, 0)), goes_on(Attention::AmountsDisagree));
+    assert_eq!(last(pg(PgState::Paid, AMOUNT, AMOUNT + 1)), goes_on(Attention::AmountsDisagree));
+    assert_eq!(last(pg(PgState::Manual, 0, 0)), (Verdict::Wait, None, Some(Attention::ManualStatus)));
+}
+
+#[test]
+fn a_sweep_lasts_until_the_latest_expiry_that_the_gateway_names() {
+    let at = |days: i64, expiry: Option<i64>| {
+        let mut given = Given { now: Timestamp::from_unix_ms(days * DAY), ..given(OrderState::Failed, PaymentState::Failed) };
+        given.payment.checks = 20;
+        let said = PgPayment { expires_at: expiry.map(|days| Timestamp::from_unix_ms(days * DAY)), ..pg(PgState::Failed, 0, 0) };
+        given.says(said).next_check_ms
+    };
+    assert_eq!((at(6, None), at(6, Some(4))), (None, None));
+    assert_eq!((at(6, Some(10)), at(10, Some(10))), (Some(DAY / 2), None));
 }

@@ -41,6 +41,7 @@ impl Payment {
             refunds: self.refunds.into_iter().map(Refund::into_domain).collect::<Result<_, _>>()?,
             refund_needs_payer: self.refund_needs_payer,
             expires_at: self.expires_at.as_deref().map(moment).transpose()?,
+            contradictory: false,
             callback_secret: None,
         })
     }

@@ -37,6 +37,8 @@ pub struct Intent {
     status: String,
     currency: Currency,
     latest_charge: Option<Expandable<Charge>>,
+    #[serde(default)]
+    next_action: Option<BTreeMap<String, serde_json::Value>>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +52,18 @@ pub struct Charge {
     disputed: bool,
     status: String,
     refunds: Option<List<Refund>>,
+    #[serde(default)]
+    payment_method_details: Option<MethodDetails>,
+}
+
+#[derive(Deserialize)]
+struct MethodDetails {
+    card: Option<CardDetails>,
+}
+
+#[derive(Deserialize)]
+struct CardDetails {
+    capture_before: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -75,7 +89,23 @@ impl Refund {
     }
 }
 
+/// How long an authorisation that names no end may be captured, in milliseconds: seven days, as Stripe documents for cards.
+const AUTHORISED_MS: i64 = 7 * 24 * 3_600 * 1_000;
+
 impl Intent {
+    /// Until when money may arrive: a voucher's or a code's end, which stands in the details of what the payer has to do next, or that of an
+    /// authorisation, which somebody else captures.
+    fn expires_at(&self, status: &StripeIntentStatus) -> Option<Timestamp> {
+        if *status != StripeIntentStatus::RequiresCapture {
+            let actions = self.next_action.as_ref()?.values();
+            let end = |action: &serde_json::Value| action.get("expires_at").or_else(|| action.get("expires_after"))?.as_i64();
+            return actions.filter_map(end).max().map(seconds);
+        }
+        let Some(Expandable::Whole(charge)) = &self.latest_charge else { return None };
+        let named = charge.payment_method_details.as_ref().and_then(|details| details.card.as_ref()?.capture_before);
+        Some(named.map_or_else(|| seconds(charge.created).saturating_add_ms(AUTHORISED_MS), seconds))
+    }
+
     /// The charge whose refunds did not come with it, or not all of them: they have to be listed.
     pub fn charge_with_unseen_refunds(&self) -> Option<&str> {
         match self.latest_charge.as_ref()? {
@@ -102,7 +132,8 @@ impl Intent {
             refunded: Money::zero(self.currency),
             refunds: Vec::new(),
             refund_needs_payer: false,
-            expires_at: None,
+            expires_at: self.expires_at(&intent),
+            contradictory: false,
             callback_secret: None,
         };
         let charge = match self.latest_charge {
@@ -227,4 +258,41 @@ const fn seconds(unix: i64) -> Timestamp {
 
 fn malformed(what: &str) -> ProviderError {
     ProviderError::Malformed(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn read(status: &str, charge: Value, next_action: Value) -> PgPayment {
+        let intent =
+            json!({"id": "pi_1", "status": status, "currency": "usd", "latest_charge": charge, "next_action": next_action});
+        let intent: Intent = serde_json::from_value(intent).unwrap();
+        intent.into_domain(&PgReference::new("pi_1").unwrap(), None).unwrap()
+    }
+
+    #[test]
+    fn vouchers_and_authorisations_have_an_end_and_cards_have_none() {
+        let charge = |details: Value| {
+            json!({"id": "ch_1", "amount_captured": 0, "amount_refunded": 0, "captured": false, "created": 1_000, "currency": "usd",
+                "disputed": false, "status": "succeeded", "refunds": null, "payment_method_details": details})
+        };
+        let redirect = json!({"type": "redirect_to_url", "redirect_to_url": {"url": "u"}});
+        let voucher = |end: &str| json!({"type": "x", "x_display_details": {end: 9_000}});
+        let before = json!({"card": {"capture_before": 5_000}});
+        for (status, charge, next_action, end) in [
+            ("requires_action", Value::Null, redirect, None),
+            ("requires_action", Value::Null, voucher("expires_at"), Some(9_000)),
+            ("requires_action", Value::Null, voucher("expires_after"), Some(9_000)),
+            ("requires_payment_method", Value::Null, Value::Null, None),
+            ("requires_capture", charge(before), Value::Null, Some(5_000)),
+            ("requires_capture", charge(json!({"card": {}})), Value::Null, Some(1_000 + 7 * 86_400)),
+            ("requires_capture", charge(Value::Null), Value::Null, Some(1_000 + 7 * 86_400)),
+        ] {
+            let payment = read(status, charge, next_action);
+            assert_eq!((payment.state, payment.expires_at), (PgState::Open, end.map(seconds)), "{status}");
+        }
+    }
 }

@@ -78,27 +78,31 @@ impl Payment {
         // A virtual account that was cancelled before its deposit was never approved: nothing was taken.
         let taken = (status.is_approved() && self.approved_at.is_some()).then_some(total);
         let captured = taken.unwrap_or(Money::zero(currency));
-        let refunds = self.cancels.unwrap_or_default();
+        // A cancel of what was never taken gives nothing back.
+        let refunds = self.cancels.filter(|_| captured.amount > 0).unwrap_or_default();
         let refunds: Vec<PgRefund> = refunds.into_iter().map(|cancel| cancel.into_domain(currency)).collect::<Result<_, _>>()?;
-        let mut done = Money::zero(currency);
-        for refund in refunds.iter().filter(|refund| refund.state == PgRefundState::Done) {
-            done = done.plus(refund.amount).map_err(|_| malformed("amounts do not add up"))?;
-        }
+        let sum = |state| {
+            let same = refunds.iter().filter(|refund| refund.state == state);
+            same.fold(0_i64, |sum, refund| sum.saturating_add(refund.amount.amount))
+        };
+        let (done, moving) = (sum(PgRefundState::Done), sum(PgRefundState::Pending));
         if captured.amount > 0 && (balance.amount > total.amount || balance.amount < 0) {
             return Err(malformed("balanceAmount is not between 0 and totalAmount"));
         }
-        // Certain is what both say: the balance, and a cancel that is done.
+        // The balance and the list of cancels have to say the same, as far as nothing is on its way: one of them lags otherwise.
         let gone = if captured.amount > 0 { total.amount.saturating_sub(balance.amount) } else { 0 };
+        let contradictory = !(done..=done.saturating_add(moving)).contains(&gone);
         Ok(PgPayment {
             state: status.state(taken.map(|taken| taken.amount), balance.amount),
             status: crate::tables::clean(&self.status, 64),
             transaction_id: Some(self.payment_key),
             paid_at: self.approved_at.as_deref().map(moment).transpose()?,
             captured,
-            refunded: Money::new(gone.min(done.amount), currency),
+            refunded: Money::new(done, currency),
             refunds,
             refund_needs_payer: self.virtual_account.is_some(),
             expires_at: self.virtual_account.and_then(|account| account.due_date).as_deref().map(moment).transpose()?,
+            contradictory,
             callback_secret: self.secret.filter(|secret| !secret.is_empty()),
         })
     }
@@ -271,6 +275,44 @@ mod tests {
         assert!(reason.chars().count() <= 200);
         assert_eq!(key_in(&reason), Some("r-1.2"));
         assert_eq!(key_in("고객 변심"), None);
+    }
+
+    fn payment(status: &str, balance: i64, cancels: &[(i64, Option<&str>)]) -> PgPayment {
+        let cancel = |(amount, status): &(i64, Option<&str>)| serde_json::json!({"transactionKey": "k", "cancelAmount": amount, "cancelStatus": status});
+        let payment: Payment = serde_json::from_value(serde_json::json!({
+            "paymentKey": "key", "orderId": "order_1", "status": status, "currency": "KRW", "totalAmount": 15_000, "balanceAmount": balance,
+            "approvedAt": "2024-01-01T00:00:00+09:00", "cancels": cancels.iter().map(cancel).collect::<Vec<_>>(),
+        }))
+        .unwrap();
+        payment.into_domain(&PgReference::new("order_1").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_balance_and_the_cancels_have_to_say_the_same() {
+        use domain::payment::amounts;
+        let (done, moving, aborted) = (Some("DONE"), Some("IN_PROGRESS"), Some("ABORTED"));
+        for (status, balance, cancels, held) in [
+            ("DONE", 15_000, vec![], Some(15_000)),
+            ("CANCELED", 0, vec![(15_000, done)], Some(0)),
+            ("CANCELED", 0, vec![(15_000, None)], Some(0)),
+            ("DONE", 15_000, vec![(15_000, aborted)], Some(15_000)),
+            ("PARTIAL_CANCELED", 10_000, vec![(5_000, done)], Some(10_000)),
+            // On its way it may stand in the balance already, or not.
+            ("CANCELED", 0, vec![(15_000, moving)], Some(15_000)),
+            ("DONE", 15_000, vec![(15_000, moving)], Some(15_000)),
+            ("CANCELED", 0, vec![(5_000, done), (10_000, moving)], Some(10_000)),
+            // One of the two lags.
+            ("DONE", 15_000, vec![(15_000, done)], None),
+            ("CANCELED", 0, vec![], None),
+            ("PARTIAL_CANCELED", 10_000, vec![], None),
+            ("CANCELED", 0, vec![(5_000, done)], None),
+            ("CANCELED", 0, vec![(5_000, done), (5_000, moving)], None),
+            // What was never taken cannot be given back.
+            ("EXPIRED", 0, vec![(15_000, done)], Some(0)),
+        ] {
+            let payment = payment(status, balance, &cancels);
+            assert_eq!(amounts(&payment).map(|held| held.amount), held, "{status} {balance} {cancels:?}");
+        }
     }
 
     #[test]

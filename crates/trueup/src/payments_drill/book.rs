@@ -110,7 +110,7 @@ pub async fn payments(connection: &mut Connection, prefix: &str) -> Result<Vec<P
         "SELECT p.payment_id, p.order_id, p.reference, o.amount, p.state, o.state AS order_state,
                 (SELECT count(*) FROM refund r WHERE r.payment_id = p.payment_id AND r.state <> 'CONFIRMED') AS open_refunds,
                 EXISTS (SELECT FROM payment_callback c WHERE c.payment_id = p.payment_id) AS called_back,
-                (SELECT coalesce(sum(CASE kind WHEN 'refund' THEN -e.amount ELSE e.amount END), 0)::bigint
+                (SELECT coalesce(sum(money_entry_signed(e.kind, e.amount)), 0)::bigint
                  FROM money_entry e WHERE e.payment_id = p.payment_id) AS booked
          FROM payment p JOIN customer_order o USING (order_id)
          WHERE starts_with(o.order_id, $1) ORDER BY p.payment_id",

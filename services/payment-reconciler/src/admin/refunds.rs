@@ -29,33 +29,60 @@ struct Ids {
     payment_id: String,
 }
 
-#[derive(QueryableByName)]
-struct Locked {
+/// How old a refund that is being sent has to be before an operator may have it begun anew.
+const SENDING_LONG: &str = "24 hours";
+
+/// A refund as an operator finds it.
+#[derive(Debug, Clone, QueryableByName)]
+struct Seen {
     #[diesel(sql_type = sql_types::Text)]
     state: String,
     #[diesel(sql_type = sql_types::Bool)]
     held: bool,
+    /// It has been open for [`SENDING_LONG`].
+    #[diesel(sql_type = sql_types::Bool)]
+    is_old: bool,
+    /// A replica looks after it at this moment: it may be on its way to the gateway.
+    #[diesel(sql_type = sql_types::Bool)]
+    is_busy: bool,
+}
+
+impl Seen {
+    /// `locking` is the lock that is taken.
+    async fn of(connection: &mut AsyncPgConnection, id: &str, locking: &str) -> Result<Option<Self>, LineError> {
+        let query = format!(
+            "SELECT r.state, r.held, payment_now() - coalesce(r.reopened_at, r.created_at) >= interval '{SENDING_LONG}' AS is_old, \
+                p.holder IS NOT NULL AS is_busy \
+             FROM refund r JOIN payment p ON p.payment_id = r.payment_id WHERE r.refund_id = $1 {locking}"
+        );
+        Ok(sql_query(query).bind::<sql_types::Text, _>(id).get_result(connection).await.optional()?)
+    }
 }
 
 /// The statement that does it and the words for it, or why it cannot be done.
-fn decide(change: Change, state: &str, held: bool) -> Result<(&'static str, &'static str), String> {
-    match (change, state, held) {
+fn decide(change: Change, seen: &Seen) -> Result<(&'static str, &'static str), String> {
+    const HOLD: &str =
+        "UPDATE refund SET held = true, held_reason = $2, held_by = $3, updated_at = payment_now() WHERE refund_id = $1";
+    const RELEASE: &str = "UPDATE refund SET held = false, held_reason = NULL, held_by = NULL, updated_at = payment_now() \
+        WHERE refund_id = $1 AND $2 <> '' AND $3 <> ''";
+    const AGAIN: &str = "UPDATE refund SET state = 'REQUESTED', sending_since = NULL, held = false, held_reason = NULL, held_by = NULL, \
+        updated_at = payment_now() WHERE refund_id = $1 AND $2 <> '' AND $3 <> ''";
+    match (change, seen.state.as_str(), seen.held) {
         (Change::Hold, _, true) => Err("it is held already".to_owned()),
         (Change::Hold, "REQUESTED" | "MANUAL", false) => {
-            let hold =
-                "UPDATE refund SET held = true, held_reason = $2, held_by = $3, updated_at = payment_now() WHERE refund_id = $1";
-            Ok((hold, "it will not be sent before it is released; the gateway is still asked"))
+            Ok((HOLD, "it will not be sent before it is released; the gateway is still asked"))
         }
         (Change::Hold, state, false) => Err(format!("it is {state}: the gateway may have it already")),
-        (Change::Release, _, true) => {
-            let release = "UPDATE refund SET held = false, held_reason = NULL, held_by = NULL, updated_at = payment_now() \
-                WHERE refund_id = $1 AND $2 <> '' AND $3 <> ''";
-            Ok((release, "it will be sent after the gateway has been asked again"))
+        (Change::Release, "MANUAL", _) => Ok((
+            AGAIN,
+            "it will be tried once more after the gateway has been asked again; one that needs the payer's data waits for a person again",
+        )),
+        (Change::Release, _, true) => Ok((RELEASE, "it will be sent after the gateway has been asked again")),
+        // Some gateways answer a repeated key with the failure that they stored with it.
+        (Change::Release, "SENDING", false) if seen.is_old && !seen.is_busy => {
+            Ok((AGAIN, "if the gateway shows no refund when it has been asked again, another attempt is sent under a new key"))
         }
-        (Change::Release, "MANUAL", false) => {
-            let again = "UPDATE refund SET state = 'REQUESTED', updated_at = payment_now() WHERE refund_id = $1 AND $2 <> '' AND $3 <> ''";
-            Ok((again, "it will be tried once more after the gateway has been asked again"))
-        }
+        (Change::Release, "SENDING", false) if seen.is_old => Err("it is looked after at this moment: try again".to_owned()),
         (Change::Release, state, false) => Err(format!("it is {state} and not held")),
     }
 }
@@ -64,9 +91,9 @@ fn decide(change: Change, state: &str, held: bool) -> Result<(&'static str, &'st
 pub(super) async fn change(admin: &Admin, actor: &str, id: &str, wish: &Wish, change: Change) -> Result<Value, ApiError> {
     let before = listing::refund(&admin.db, id).await?.ok_or_else(|| ApiError::UnknownRefund(id.to_owned()))?;
     if wish.dry_run {
-        let text = |field: &str| before.get(field).and_then(Value::as_str).unwrap_or_default();
-        let held = before.get("held").and_then(Value::as_bool).unwrap_or(false);
-        let (would, why) = match decide(change, text("state"), held) {
+        let mut connection = admin.db.conn().await.map_err(LineError::from)?;
+        let seen = Seen::of(&mut connection, id, "").await?.ok_or_else(|| ApiError::UnknownRefund(id.to_owned()))?;
+        let (would, why) = match decide(change, &seen) {
             Ok((_, what)) => (true, what.to_owned()),
             Err(why) => (false, why),
         };
@@ -109,12 +136,9 @@ async fn apply(
         .bind::<sql_types::Text, _>(&payment_id)
         .execute(connection)
         .await?;
-    let locked: Locked = sql_query("SELECT state, held FROM refund WHERE refund_id = $1 FOR NO KEY UPDATE")
-        .bind::<sql_types::Text, _>(id)
-        .get_result(connection)
-        .await?;
+    let Some(seen) = Seen::of(connection, id, "FOR NO KEY UPDATE OF r").await? else { return Ok(Err("it is gone".to_owned())) };
     let name = if change == Change::Hold { "refunds hold" } else { "refunds release" };
-    let (statement, what) = match decide(change, &locked.state, locked.held) {
+    let (statement, what) = match decide(change, &seen) {
         Ok(decided) => decided,
         Err(why) => {
             let kept = Action { actor, action: name, target: id, reason, outcome: "refused", detail: json!({ "why": why }) };
@@ -130,14 +154,17 @@ async fn apply(
         .await?;
     if change == Change::Release {
         sql_query(
-            "UPDATE payment SET hinted_at = payment_now(), attention = false, attention_reason = NULL, attention_since = NULL \
+            // Other reasons are about the refund itself, and stay until it is confirmed.
+            "UPDATE payment SET hinted_at = payment_now(), attention = attention AND attention_reason <> 'refund_held', \
+                attention_since = CASE WHEN attention_reason <> 'refund_held' THEN attention_since END, \
+                attention_reason = nullif(attention_reason, 'refund_held') \
              WHERE payment_id = $1",
         )
         .bind::<sql_types::Text, _>(&payment_id)
         .execute(connection)
         .await?;
     }
-    let detail = json!({ "from": locked.state, "held": locked.held });
+    let detail = json!({ "from": seen.state, "held": seen.held });
     keep(connection, &Action { actor, action: name, target: id, reason, outcome: "done", detail }).await?;
     Ok(Ok(what))
 }
@@ -158,6 +185,7 @@ mod tests {
             (Hold, "ACCEPTED", false, false),
             (Hold, "CONFIRMED", false, false),
             (Release, "REQUESTED", true, true),
+            (Release, "MANUAL", true, true),
             (Release, "SENDING", true, true),
             (Release, "MANUAL", false, true),
             (Release, "REQUESTED", false, false),
@@ -165,7 +193,16 @@ mod tests {
             (Release, "CONFIRMED", false, false),
         ];
         for (change, state, held, may) in cases {
-            assert_eq!(decide(change, state, held).is_ok(), may, "{change:?} {state} {held}");
+            let seen = Seen { state: state.to_owned(), held, is_old: false, is_busy: false };
+            assert_eq!(decide(change, &seen).is_ok(), may, "{change:?} {state} {held}");
+        }
+    }
+
+    #[test]
+    fn what_is_being_sent_is_begun_anew_only_when_it_is_old_and_nobody_is_at_it() {
+        for (is_old, is_busy, may) in [(true, false, true), (true, true, false), (false, false, false), (false, true, false)] {
+            let seen = Seen { state: "SENDING".to_owned(), held: false, is_old, is_busy };
+            assert_eq!(decide(Change::Release, &seen).is_ok(), may, "{seen:?}");
         }
     }
 }

@@ -46,7 +46,7 @@ pub(super) async fn entries(
         "SELECT m.entry_id, p.reference, m.kind, m.pg_transaction_id, m.amount, m.currency, \
             coalesce(m.pg_at, m.recorded_at) >= $2 AND coalesce(m.pg_at, m.recorded_at) < $3 AS inside \
          FROM money_entry m JOIN payment p ON p.payment_id = m.payment_id \
-         WHERE p.provider = $1 AND (p.reference = ANY($4) \
+         WHERE p.provider = $1 AND m.kind <> 'capture_reversed' AND (p.reference = ANY($4) \
             OR (coalesce(m.pg_at, m.recorded_at) >= $2 AND coalesce(m.pg_at, m.recorded_at) < $3)) \
          ORDER BY m.entry_id LIMIT $5",
     )
@@ -102,7 +102,7 @@ struct BookRow {
 pub(super) async fn book_of(db: &Db, provider: &str, reference: &str, currency: &str) -> Result<(i64, i64), LineError> {
     let mut connection = db.conn().await?;
     let row: BookRow = sql_query(
-        "SELECT coalesce(sum(m.amount) FILTER (WHERE m.kind = 'capture'), 0)::bigint AS captured, \
+        "SELECT coalesce(sum(CASE m.kind WHEN 'capture' THEN m.amount WHEN 'capture_reversed' THEN -m.amount END), 0)::bigint AS captured, \
             coalesce(sum(CASE m.kind WHEN 'refund' THEN m.amount WHEN 'reversal' THEN -m.amount END), 0)::bigint AS refunded \
          FROM money_entry m JOIN payment p ON p.payment_id = m.payment_id \
          WHERE p.provider = $1 AND p.reference = $2 AND m.currency = $3",
@@ -183,7 +183,7 @@ pub struct DayTotal {
     /// How many captures.
     #[diesel(sql_type = sql_types::BigInt)]
     pub captures: i64,
-    /// Their sum.
+    /// Their sum, less captures that were taken back.
     #[diesel(sql_type = sql_types::Text)]
     pub captured: String,
     /// How many refunds.
@@ -212,10 +212,11 @@ pub async fn totals(db: &Db, span: Span) -> Result<Vec<DayTotal>, LineError> {
     let mut connection = db.conn().await?;
     Ok(sql_query(
         "SELECT p.provider, m.currency, \
-            count(*) FILTER (WHERE m.kind = 'capture') AS captures, coalesce(sum(m.amount) FILTER (WHERE m.kind = 'capture'), 0)::text AS captured, \
+            count(*) FILTER (WHERE m.kind = 'capture') AS captures, \
+            coalesce(sum(CASE m.kind WHEN 'capture' THEN m.amount WHEN 'capture_reversed' THEN -m.amount END), 0)::text AS captured, \
             count(*) FILTER (WHERE m.kind = 'refund') AS refunds, coalesce(sum(m.amount) FILTER (WHERE m.kind = 'refund'), 0)::text AS refunded, \
             count(*) FILTER (WHERE m.kind = 'reversal') AS reversals, coalesce(sum(m.amount) FILTER (WHERE m.kind = 'reversal'), 0)::text AS reversed, \
-            sum(CASE m.kind WHEN 'refund' THEN -m.amount ELSE m.amount END)::text AS net \
+            sum(money_entry_signed(m.kind, m.amount))::text AS net \
          FROM money_entry m JOIN payment p ON p.payment_id = m.payment_id \
          WHERE coalesce(m.pg_at, m.recorded_at) >= $1 AND coalesce(m.pg_at, m.recorded_at) < $2 \
          GROUP BY p.provider, m.currency ORDER BY p.provider, m.currency",

@@ -32,6 +32,7 @@ impl GivenSchedule {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct GivenPolicy {
     payment_window_ms: Option<i64>,
+    payment_windows_ms: BTreeMap<PaymentMethod, i64>,
     sweep_ms: Option<i64>,
     handover_ms: Option<i64>,
     unknown_ms: Option<i64>,
@@ -55,7 +56,10 @@ impl GivenPolicy {
             let listed = open.get(method).copied().unwrap_or(open_otherwise);
             open.insert(*method, given.over(listed));
         }
+        let mut payment_windows_ms = base.payment_windows_ms.clone();
+        payment_windows_ms.extend(&self.payment_windows_ms);
         Policy {
+            payment_windows_ms,
             payment_window_ms: self.payment_window_ms.unwrap_or(base.payment_window_ms),
             sweep_ms: self.sweep_ms.unwrap_or(base.sweep_ms),
             handover_ms: self.handover_ms.unwrap_or(base.handover_ms),
@@ -86,6 +90,8 @@ pub(super) fn faults(section: &str, policy: &Policy) -> Vec<Fault> {
     ];
     let mut values: Vec<(String, i64, i64)> =
         times.into_iter().map(|(name, value)| (name.to_owned(), value, TIME_MS_MIN)).collect();
+    let windows = policy.payment_windows_ms.iter();
+    values.extend(windows.map(|(method, value)| (format!("payment_windows_ms.{method}"), *value, TIME_MS_MIN)));
     let others = [
         ("open_otherwise", policy.open_otherwise),
         ("unanswered", policy.unanswered),
@@ -150,8 +156,16 @@ mod tests {
     #[test]
     fn every_time_of_a_policy_is_bounded_by_name() {
         assert!(faults("line.policy", &Policy::default()).is_empty());
-        let times =
-            ["payment_window_ms", "sweep_ms", "handover_ms", "unknown_ms", "watch_ms", "refund_overdue_ms", "refund_grace_ms"];
+        let times = [
+            "payment_windows_ms.card",
+            "payment_window_ms",
+            "sweep_ms",
+            "handover_ms",
+            "unknown_ms",
+            "watch_ms",
+            "refund_overdue_ms",
+            "refund_grace_ms",
+        ];
         let schedules = ["open.card", "open.virtual_account", "open_otherwise", "unanswered", "sweep", "refund", "watch"];
         let delays = schedules.iter().flat_map(|name| [format!("{name}.first_ms"), format!("{name}.longest_ms")]);
         for name in times.into_iter().map(str::to_owned).chain(delays) {

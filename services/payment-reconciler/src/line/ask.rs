@@ -173,7 +173,8 @@ impl Line {
             orderId = %claimed.order, paymentId = %claimed.payment, provider = %claimed.provider, key = %order.key,
             amount = %order.amount, outcome, "sent a refund"
         );
-        if let Err(error) = &said
+        // That refunds fail says nothing about the asks, which have a breaker of their own. A pause is for all calls.
+        if let Err(error @ ProviderError::Throttled { .. }) = &said
             && let Err(failed) = self.note_unwell(&claimed.provider, gateway, error).await
         {
             tracing::warn!(provider = %claimed.provider, error = %failed, "the provider's state could not be noted");

@@ -1,7 +1,7 @@
 //! The refund driver's transactions: a refund is wanted, is marked as being sent, is recorded, is confirmed, and is watched.
 
 use domain::payment::{
-    Attention, Money, PaymentState, PgAnswer, PgRefund, PgRefundState, Refund, RefundId, RefundReason, RefundState,
+    Attention, Money, PaymentState, PgAnswer, PgRefund, PgRefundState, Policy, Refund, RefundId, RefundReason, RefundState,
     refunding::{self, Step},
 };
 use payment_providers::port::{Advice, ProviderError, RefundOrder};
@@ -27,21 +27,31 @@ pub(super) struct Wish {
     pub by_operator: bool,
 }
 
+/// A refund that was refused in so many attempts, although the gateway shows that it holds the money, is shown to an operator. Trying goes on.
+const REFUSALS_SHOWN: i32 = 3;
+
 /// Held by the transaction that counts automatic refunds, so that no two count at the same time. Any number that nobody else uses.
 const COUNT_LOCK: &str = "SELECT pg_advisory_xact_lock(8390881592)";
 
-const COUNT: &str = "SELECT count(*) FROM refund WHERE automatic AND NOT held AND state <> 'MANUAL' \
-    AND created_at > payment_now() - $1::bigint * interval '1 millisecond'";
+/// Those that the line made by itself, and those that it opened again by itself, whoever had made them.
+const COUNT: &str = "SELECT count(*) FROM refund WHERE NOT held AND state <> 'MANUAL' \
+    AND (automatic AND created_at > payment_now() - $1::bigint * interval '1 millisecond' \
+        OR reopened_at > payment_now() - $1::bigint * interval '1 millisecond')";
 
 const INSERT: &str = "INSERT INTO refund (refund_id, payment_id, amount, currency, reason, actor, automatic, state, held, held_reason) \
     VALUES ($1, $2, $3, $4, $5, $6, true, $7, $8, CASE WHEN $8 THEN 'too many automatic refunds' END)";
+
+/// A confirmed refund that the gateway took back. Its attempt is over.
+const REOPEN: &str = "UPDATE refund SET state = 'REQUESTED', attempt = attempt + 1, sends = 0, amount = $2, pg_refund_id = NULL, \
+    confirmed_at = NULL, watch_until = NULL, last_error = NULL, reopened_at = payment_now(), \
+    held = $3, held_reason = CASE WHEN $3 THEN 'too many automatic refunds' END, held_by = NULL, updated_at = payment_now() WHERE refund_id = $1";
 
 const SENDING: &str = "UPDATE refund SET state = 'SENDING', sending_since = payment_now(), sends = sends + 1, amount = $2, last_error = NULL, \
     updated_at = payment_now() WHERE refund_id = $1";
 
 /// The attempt rises in a statement of its own: only what is not being sent may get a new key.
 const ANEW: &str = "UPDATE refund SET state = 'REQUESTED', sending_since = NULL, attempt = attempt + 1, sends = 0, amount = $2, pg_refund_id = NULL, \
-    confirmed_at = NULL, watch_until = NULL, updated_at = payment_now() WHERE refund_id = $1";
+    updated_at = payment_now() WHERE refund_id = $1";
 
 const MOVE: &str = "UPDATE refund SET state = $2, sending_since = CASE WHEN $2 = 'SENDING' THEN sending_since END, \
     pg_refund_id = coalesce($3, pg_refund_id), last_error = $4, updated_at = payment_now() WHERE refund_id = $1";
@@ -124,8 +134,7 @@ impl Line {
             }
             Step::Accepted(pg_refund) => {
                 self.move_refund(session, refund, RefundState::Accepted, pg_refund.as_deref(), None).await?;
-                let overdue = (*age_ms >= policy.refund_overdue_ms).then_some(Attention::RefundOverdue);
-                self.refund_waits(session, claimed, locked, answer, overdue).await
+                self.refund_waits(session, claimed, locked, answer, overdue(locked, policy)).await
             }
             Step::Manual(reason) => {
                 self.move_refund(session, refund, RefundState::Manual, None, None).await?;
@@ -146,7 +155,9 @@ impl Line {
     ) -> Result<Applied, LineError> {
         let held_until = self.held_from_now();
         session.run(SENDING, &[&refund.id.as_str(), &amount.amount]).await?;
-        let write = PaymentWrite { attention: kept(locked), keep_lease: true, ..PaymentWrite::to(PaymentState::Refunding) };
+        // Also what is sent again and again becomes old.
+        let attention = kept(locked).or_else(|| overdue(locked, self.policy(&claimed.provider)));
+        let write = PaymentWrite { attention, keep_lease: true, ..PaymentWrite::to(PaymentState::Refunding) };
         self.write_payment(session, claimed, locked, Some(answer), &write).await?;
         let transaction_id = if let PgAnswer::Found(pg) = answer { pg.transaction_id.clone() } else { None };
         let order = RefundOrder {
@@ -218,8 +229,10 @@ impl Line {
         let policy = self.policy(&claimed.provider);
         let (Some(held), PgAnswer::Found(pg)) = (refunding::reversed(answer), answer) else {
             let until = locked.payment.sweep_until;
+            let watch = refunding::watch(answer, until, locked.payment.checks, locked.now, policy);
             let write = PaymentWrite {
-                next_check_ms: refunding::next_watch_ms(until, locked.payment.checks, locked.now, policy),
+                next_check_ms: watch.next_check_ms,
+                attention: watch.attention,
                 sweep_until: until,
                 ..PaymentWrite::to(PaymentState::Refunded)
             };
@@ -231,12 +244,12 @@ impl Line {
             let wish = Wish { reason: RefundReason::Reversed, amount: held, by_operator: pg.refund_needs_payer };
             return self.request_refund(session, claimed, locked, answer, wish).await;
         };
-        session.run(ANEW, &[&refund.id.as_str(), &held.amount]).await?;
-        let write = PaymentWrite {
-            next_check_ms: Some(0),
-            attention: Some(Attention::RefundReversed),
-            ..PaymentWrite::to(PaymentState::Refunding)
-        };
+        // Nobody asked for it: a gateway that shows all refunds of a month as failed gets none of them sent again.
+        let is_held = !pg.refund_needs_payer && self.too_many_refunds(session).await?;
+        session.run(REOPEN, &[&refund.id.as_str(), &held.amount, &is_held]).await?;
+        let attention = if is_held { Attention::RefundHeld } else { Attention::RefundReversed };
+        let write =
+            PaymentWrite { next_check_ms: Some(0), attention: Some(attention), ..PaymentWrite::to(PaymentState::Refunding) };
         self.write_payment(session, claimed, locked, Some(answer), &write).await?;
         Ok(Applied::done(Outcome::Refunding(RefundReason::Reversed)))
     }
@@ -284,7 +297,12 @@ impl Line {
                 let code = Some(code.clone());
                 match advice {
                     Advice::Later => (RefundState::Requested, None, code, later, None),
-                    Advice::Ask => (RefundState::Requested, None, code, 0, None),
+                    // What is shown then may say that it is done already, by whomever. If not, it is tried again like any other.
+                    Advice::Ask if refund.attempt == 1 && refund.sends == 1 => (RefundState::Requested, None, code, 0, None),
+                    Advice::Ask => {
+                        let shown = (refund.attempt >= REFUSALS_SHOWN).then_some(Attention::RefundRefused);
+                        (RefundState::Requested, None, code, later, shown)
+                    }
                     Advice::Manual => (RefundState::Manual, None, code, later, Some(Attention::RefundRefused)),
                 }
             }
@@ -292,7 +310,7 @@ impl Line {
             Err(error) => (RefundState::Sending, None, Some(error.to_string()), later, None),
         };
         self.move_refund(session, refund, state, pg_refund, error.as_deref()).await?;
-        let attention = attention.or_else(|| kept(locked));
+        let attention = attention.or_else(|| kept(locked)).or_else(|| overdue(locked, policy));
         let write = PaymentWrite { next_check_ms: Some(next_ms), attention, ..PaymentWrite::to(PaymentState::Refunding) };
         self.write_payment(session, claimed, locked, None, &write).await?;
         Ok(Applied::done(Outcome::RefundDriven))
@@ -309,6 +327,12 @@ impl Line {
         session.run(MOVE, &[&refund.id.as_str(), &to.as_str(), &pg_refund, &error]).await?;
         Ok(())
     }
+}
+
+/// A refund that is open for too long, whichever way it goes round.
+fn overdue(locked: &Locked, policy: &Policy) -> Option<Attention> {
+    let is_overdue = locked.refund.as_ref().is_some_and(|refund| refund.age_ms >= policy.refund_overdue_ms);
+    is_overdue.then_some(Attention::RefundOverdue)
 }
 
 /// Reasons that stay until the refund is confirmed, because they are about the refund and not about the last answer.

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use domain::payment::{
-    Attention, Case, Judgement, OrderState, PaymentState, PgAnswer, ProductId, RefundReason, Stock, Verdict, judge,
+    Attention, Case, Judgement, OrderState, PaymentState, PgAnswer, ProductId, RefundReason, Stock, Verdict, expiry, judge,
+    swept_until,
 };
 use payment_providers::port::RefundOrder;
 
@@ -141,13 +142,9 @@ impl Line {
             Verdict::Wait | Verdict::Close => self.wait(session, claimed, locked, answer, &judgement).await,
             Verdict::Fail(reason) => {
                 let sweep = locked.now.saturating_add_ms(policy.sweep_ms);
-                let expiry = match answer {
-                    PgAnswer::Found(pg) => pg.expires_at.or(locked.payment.expires_at),
-                    PgAnswer::NotFound => locked.payment.expires_at,
-                };
                 let write = PaymentWrite {
                     next_check_ms: Some(policy.sweep.delay_ms(0)),
-                    sweep_until: Some(expiry.map_or(sweep, |expiry| expiry.max(sweep))),
+                    sweep_until: Some(swept_until(sweep, expiry(&locked.payment, answer.found()))),
                     ..PaymentWrite::to(PaymentState::Failed)
                 };
                 self.write_payment(session, claimed, locked, Some(answer), &write).await?;
@@ -221,7 +218,7 @@ impl Line {
         let write = PaymentWrite {
             next_check_ms: judgement.next_check_ms,
             attention: judgement.attention,
-            sweep_until: locked.payment.sweep_until,
+            sweep_until: locked.payment.sweep_until.map(|until| swept_until(until, expiry(&locked.payment, answer.found()))),
             ..PaymentWrite::to(locked.payment.state)
         };
         self.write_payment(session, claimed, locked, Some(answer), &write).await?;

@@ -107,9 +107,10 @@ struct Order {
 
 const PAYMENTS: &str = "SELECT p.payment_id, p.order_id, p.reference, p.state, o.state AS order_state, o.amount, o.currency, \
     p.holder IS NOT NULL AS is_held, r.refund_id, r.state AS refund_state, \
-    coalesce((SELECT sum(amount) FROM money_entry e WHERE e.payment_id = p.payment_id AND kind = 'capture'), 0) AS captured, \
+    coalesce((SELECT sum(money_entry_signed(kind, amount)) FROM money_entry e \
+        WHERE e.payment_id = p.payment_id AND kind IN ('capture', 'capture_reversed')), 0) AS captured, \
     coalesce((SELECT sum(CASE WHEN kind = 'refund' THEN amount ELSE -amount END) FROM money_entry e \
-        WHERE e.payment_id = p.payment_id AND kind <> 'capture'), 0) AS given_back, \
+        WHERE e.payment_id = p.payment_id AND kind IN ('refund', 'reversal')), 0) AS given_back, \
     ARRAY(SELECT DISTINCT currency FROM money_entry e WHERE e.payment_id = p.payment_id) AS currencies \
     FROM payment p JOIN customer_order o USING (order_id) LEFT JOIN refund r USING (payment_id)";
 

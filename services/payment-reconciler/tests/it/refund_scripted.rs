@@ -1,31 +1,13 @@
 //! What the line does with answers that no gateway gives when it is asked to: written down one by one.
 
-use std::sync::Arc;
-
-use domain::payment::{Currency, Money, PgAnswer, PgPayment, PgRefund, PgRefundState, PgState};
-use payment_providers::{ProviderKind, port::PaymentProvider};
-use payment_reconciler::{Line, config::LineSettings};
+use domain::payment::{PgAnswer, PgPayment, PgRefund, PgRefundState, PgState};
+use payment_providers::ProviderKind;
 use pg_simulator::{Call, Fault, Script};
-use uuid::Uuid;
 
 use crate::{
-    orders::settings,
-    refund_stage::{AMOUNT, DAY, HOUR, MINUTE, Stage, patient, reference},
+    refund_stage::{AMOUNT, DAY, HOUR, MINUTE, Stage, patient, reference, scripted, won},
     scripted::{Scripted, paid},
 };
-
-const fn won(amount: i64) -> Money {
-    Money::new(amount, Currency::KRW)
-}
-
-/// A stage whose gateway answers what the test writes down.
-async fn scripted(name: &str, own: LineSettings) -> (Stage, Arc<Scripted>) {
-    let stage = Stage::new(name, ProviderKind::Generic).await;
-    let pg = Scripted::named("sim");
-    let provider = Arc::clone(&pg) as Arc<dyn PaymentProvider>;
-    let line = Line::new(&settings(&stage.world), vec![provider], Uuid::from_u128(1), own).unwrap();
-    (Stage { line, ..stage }, pg)
-}
 
 /// All that was held of a payment whose refund needs data that only the payer has.
 fn deposited() -> PgPayment {

@@ -3,22 +3,28 @@
 use std::sync::Arc;
 
 use contracts::order::OrderPlaced;
-use domain::payment::{Currency, PaymentId, RefundId};
-use payment_providers::{ProviderKind, ProviderSettings, Providers, port::PaymentProvider};
+use domain::payment::{Attention, Currency, Money, PaymentId, PgAnswer, PgPayment, PgRefund, RefundId};
+use payment_providers::{
+    ProviderKind, ProviderSettings, Providers,
+    port::{PaymentProvider, ProviderError},
+};
 use payment_reconciler::{
     Line,
     config::LineSettings,
     line::run::{Report, Scope},
 };
 use pg_simulator::{NewPayment, Options, Script, Simulator};
+use serde_json::json;
 use testkit::World;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    http::Stage as Operators,
     line_world::CALLBACK_SECRET,
     money::MoneyCheck,
     orders::{Sql, attempt, order, settings},
+    scripted::Scripted,
 };
 
 pub const KINDS: [ProviderKind; 3] = [ProviderKind::Generic, ProviderKind::Toss, ProviderKind::Stripe];
@@ -178,5 +184,73 @@ impl Stage {
 
     pub fn money(&self) -> MoneyCheck<'_> {
         MoneyCheck::of(&self.sql, &self.simulator)
+    }
+}
+
+/// So many won.
+pub const fn won(amount: i64) -> Money {
+    Money::new(amount, Currency::KRW)
+}
+
+/// A stage whose gateway answers what the test writes down. The simulator beside it is asked nothing.
+pub async fn scripted(name: &str, own: LineSettings) -> (Stage, Arc<Scripted>) {
+    let stage = Stage::new(name, ProviderKind::Generic).await;
+    let pg = Scripted::named("sim");
+    let provider = Arc::clone(&pg) as Arc<dyn PaymentProvider>;
+    let line = Line::new(&settings(&stage.world), vec![provider], Uuid::from_u128(1), own).unwrap();
+    (Stage { line, ..stage }, pg)
+}
+
+/// The same, spoken to by orders.
+pub struct Said {
+    pub stage: Stage,
+    gateway: Arc<Scripted>,
+}
+
+impl Said {
+    /// At most two automatic refunds in ten minutes.
+    pub async fn new(name: &str) -> Self {
+        let mut own = patient();
+        own.refunds.automatic_max = 2;
+        let (stage, gateway) = scripted(name, own).await;
+        Self { stage, gateway }
+    }
+
+    /// What is said about an order's payment from now on.
+    pub fn says(&self, id: &str, pg: PgPayment) {
+        self.gateway.says(&reference(&format!("p-{id}")), Ok(PgAnswer::Found(pg)));
+    }
+
+    /// What is said to refunds from now on.
+    pub fn to_refunds(&self, said: Result<PgRefund, ProviderError>) {
+        *self.gateway.to_refunds.lock().unwrap() = Some(said);
+    }
+
+    /// The keys under which refunds were asked for so far.
+    pub fn refunds(&self) -> Vec<String> {
+        self.gateway.refunds.lock().unwrap().clone()
+    }
+
+    /// Why an operator is shown an order's payment; empty if nobody is.
+    pub async fn attention(&self, id: &str) -> String {
+        self.stage.attention(&format!("p-{id}")).await
+    }
+
+    /// How often this reason was told.
+    pub async fn told(&self, reason: Attention) -> i64 {
+        let told = format!(
+            "SELECT count(*) FROM outbox WHERE event_type LIKE '%NeedsAttention' AND payload::text LIKE '%{}%'",
+            reason.as_str()
+        );
+        self.stage.sql.number(&told).await
+    }
+
+    /// Releases every refund that is held.
+    pub async fn release_all(&self, operators: &Operators) {
+        let held = self.stage.sql.text("SELECT string_agg(refund_id, ' ') FROM refund WHERE held").await;
+        for id in held.split_whitespace() {
+            let released = operators.post(&format!("/v1/admin/refunds/{id}/release"), json!({"reason": "it was meant so"})).await;
+            assert_eq!(released.status, 200, "{}", released.text);
+        }
     }
 }

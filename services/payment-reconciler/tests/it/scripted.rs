@@ -23,6 +23,10 @@ pub struct Scripted {
     pub transactions: Mutex<Vec<PgTransaction>>,
     pub list_fails: Mutex<Option<ProviderError>>,
     pub asked: Mutex<Vec<String>>,
+    /// What is said to every refund; nothing at all without it.
+    pub to_refunds: Mutex<Option<Result<PgRefund, ProviderError>>>,
+    /// The keys under which refunds were asked for, in order.
+    pub refunds: Mutex<Vec<String>>,
 }
 
 impl Scripted {
@@ -33,6 +37,8 @@ impl Scripted {
             transactions: Mutex::default(),
             list_fails: Mutex::default(),
             asked: Mutex::default(),
+            to_refunds: Mutex::default(),
+            refunds: Mutex::default(),
         })
     }
 
@@ -53,6 +59,7 @@ pub fn paid(amount: Money) -> PgPayment {
         refund_needs_payer: false,
         expires_at: None,
         paid_at: None,
+        contradictory: false,
         callback_secret: None,
     }
 }
@@ -72,8 +79,10 @@ impl PaymentProvider for Scripted {
         self.answers.lock().unwrap().get(reference.as_str()).cloned().unwrap_or(Ok(PgAnswer::NotFound))
     }
 
-    async fn refund(&self, _: &RefundOrder) -> Result<PgRefund, ProviderError> {
-        Err(ProviderError::Unavailable("this gateway only answers questions".to_owned()))
+    async fn refund(&self, order: &RefundOrder) -> Result<PgRefund, ProviderError> {
+        self.refunds.lock().unwrap().push(order.key.clone());
+        let said = self.to_refunds.lock().unwrap().clone();
+        said.unwrap_or_else(|| Err(ProviderError::Unavailable("this gateway only answers questions".to_owned())))
     }
 
     async fn close(&self, reference: &PgReference) -> Result<PgAnswer, ProviderError> {
