@@ -1,4 +1,4 @@
-//! Settings: defaults, then a file, then the environment (`PAYMENT_RECONCILER__RUN__INTERVAL_MS=…`).
+//! Settings: defaults, then a file, then the environment (`PAYMENT_RECONCILER__LINE__RUN__INTERVAL_MS=…`).
 
 use std::collections::BTreeMap;
 

@@ -37,6 +37,7 @@ mod operator_turns;
 mod orders;
 mod outbox;
 mod placed_at;
+mod readme;
 mod refund_ages;
 mod refund_dialects;
 mod refund_driver;
