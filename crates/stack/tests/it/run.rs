@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use stack::process::wait_until;
 
 use crate::support::{Local, said};
@@ -21,7 +21,7 @@ fn ctrl_c_in_the_middle_leaves_nothing_and_the_next_run_is_whole_and_clean() {
     let decided = || local.sql("SELECT count(*) FROM coupon_request").is_ok_and(|count| count != "0");
     let mut ended = None;
     let in_the_middle = wait_until(PATIENCE, || {
-        ended = run.try_wait().unwrap();
+        ended = run.ended();
         ended.is_some() || local.said().contains("verdict") || decided()
     });
     assert!(in_the_middle && ended.is_none() && decided(), "{ended:?}: {}", local.said());
@@ -30,10 +30,9 @@ fn ctrl_c_in_the_middle_leaves_nothing_and_the_next_run_is_whole_and_clean() {
     assert!(local.left().iter().any(|(_, name)| name.trim() == "trueup"), "the drill runs: {:?}", local.left());
 
     // A terminal sends Ctrl-C to all of the group: to the run and to the drill that it started.
-    let group = Pid::from_raw(i32::try_from(run.id()).unwrap()).unwrap();
-    kill_process_group(group, Signal::INT).unwrap();
-    assert!(wait_until(PATIENCE, || run.try_wait().unwrap().is_some()), "it goes on: {}", local.said());
-    assert_eq!(run.wait().unwrap().code(), Some(130), "{}", local.said());
+    run.signal(Signal::INT);
+    assert!(wait_until(PATIENCE, || run.ended().is_some()), "it goes on: {}", local.said());
+    assert_eq!(run.ended().and_then(|status| status.code()), Some(130), "{}", local.said());
     assert!(local.said().contains("interrupted before the verdict"), "{}", local.said());
     assert_eq!(local.left(), [], "a process is left");
     assert!(local.status().is_empty());

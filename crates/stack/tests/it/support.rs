@@ -5,10 +5,11 @@ use std::{
     fs,
     net::TcpListener,
     os::unix::{fs::symlink, process::CommandExt},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use stack::{
     paths, ports, postgres,
     process::{Identity, wait_until},
@@ -63,10 +64,10 @@ impl Local {
     }
 
     /// Starts the command at the head of a process group of its own, as a shell does; what it says goes to `said.log`.
-    pub fn start(&self, arguments: &[&str]) -> Child {
+    pub fn start(&self, arguments: &[&str]) -> Started {
         let said = fs::File::create(self.said_path()).unwrap();
         let mut command = self.prepared(arguments);
-        command.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said).process_group(0).spawn().unwrap()
+        Started(command.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said).process_group(0).spawn().unwrap())
     }
 
     /// What the started command has said so far.
@@ -127,6 +128,31 @@ impl Local {
 impl Drop for Local {
     fn drop(&mut self) {
         self.command(&["down"]);
+    }
+}
+
+/// A command that goes on until it ends, or until the test is over, whatever the test says.
+pub struct Started(Child);
+
+impl Started {
+    /// Sends a signal to all of its group, as a terminal does.
+    pub fn signal(&self, signal: Signal) {
+        let group = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
+        kill_process_group(group, signal).unwrap();
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().unwrap()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if self.ended().is_none() {
+            self.signal(Signal::KILL);
+            let _ = self.0.wait();
+        }
     }
 }
 
