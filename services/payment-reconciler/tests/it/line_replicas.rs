@@ -135,6 +135,26 @@ async fn a_refund_that_was_marked_by_whoever_outlived_the_lease_is_sent_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_gave_a_claim_back_or_took_it_again_writes_nothing_by_the_former_one() {
+    let mut own = patient();
+    own.run.stale_after_ms = 0;
+    let stage = Stage::with("given-back", ProviderKind::Generic, own).await;
+    stage.place("a", Script::paid()).await;
+    let (former, answer) = Box::pin(outlived(&stage, "a")).await;
+    stage.line.give_back(&former).await.unwrap();
+    assert!(lost(settle(&stage.line, &former, &answer).await), "nobody holds it");
+    let (claimed, answer) = Box::pin(outlived(&stage, "a")).await;
+    assert!(lost(settle(&stage.line, &former, &answer).await), "the same replica holds it by another claim");
+    // What is left to the former claim to say changes nothing of the one that holds.
+    stage.line.give_back(&former).await.unwrap();
+    stage.line.note_failure(&former, &LineError::TaskLost).await.unwrap();
+    settle(&stage.line, &claimed, &answer).await.unwrap();
+    assert_eq!(stage.states("a").await, "COMPLETED SUCCESS");
+    assert_eq!(stage.of_payment("p-a", "failed_checks").await, "0");
+    stage.money().holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_stood_still_past_the_lease_does_not_ask() {
     let mut own = patient();
     own.run.stale_after_ms = 0;

@@ -26,6 +26,7 @@ mod line_clock;
 mod line_failpoints;
 mod line_fairness;
 mod line_limits;
+mod line_locks;
 mod line_outage;
 mod line_replicas;
 mod line_reports;

@@ -24,13 +24,14 @@ const fn case(
     Case { id, product, scripts, end, reason }
 }
 
-const CASES: [Case; 19] = [
+const CASES: [Case; 20] = [
     case("paid", "book", || vec![Script::paid()], "COMPLETED SUCCESS", ""),
     case("closed", "book", || vec![Script::default().then(Answer::Closed)], "FAILED FAILED", ""),
     case("expired", "book", || vec![Script::default().then(Answer::Expired)], "FAILED FAILED", ""),
     case("slow", "book", || vec![Script::pending(3).then(Answer::Paid)], "COMPLETED SUCCESS", ""),
     case("unheard", "book", || vec![Script::not_found(3).then(Answer::Paid)], "COMPLETED SUCCESS", ""),
     case("faulty", "book", || vec![faulty()], "COMPLETED SUCCESS", ""),
+    case("exact", "pair", || vec![Script::paid()], "COMPLETED SUCCESS", ""),
     case("short", "rarity", || vec![Script::paid()], "FAILED REFUNDED", "OUT_OF_STOCK"),
     case("gone", "nothing", || vec![Script::paid()], "FAILED REFUNDED", "PRODUCT_NOT_FOUND"),
     case("less", "book", || vec![Script::paid().capturing(AMOUNT - 1)], "FAILED REFUNDED", "AMOUNT_MISMATCH"),
@@ -62,6 +63,8 @@ fn fails_twice() -> Script {
 
 async fn every_order_ends_with_its_money_where_it_belongs(kind: ProviderKind) {
     let stage = Stage::new("dialects", kind).await;
+    // Just what one order wants.
+    stage.sql.run("INSERT INTO product (product_id, stock) VALUES ('pair', 2)").await;
     for Case { id, product, scripts, .. } in &CASES {
         stage.place_of(id, product, scripts()).await;
     }

@@ -106,6 +106,29 @@ async fn a_refund_that_fails_later_or_comes_back_is_made_again_under_a_new_key()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operator_is_shown_what_came_back_until_it_is_away_again() {
+    let stage = Stage::new("shown-back", ProviderKind::Generic).await;
+    let script = Script::paid().refund(RefundScript::Reversed(3)).refund(RefundScript::Pending(8));
+    stage.place_of("a", "nothing", vec![careless(script)]).await;
+    stage.becomes_quiet().await;
+    let mut looks = 0;
+    // Somebody wants to know often; behind a day it would be told as overdue.
+    for _ in 0..40 {
+        stage.sql.run("UPDATE payment SET hinted_at = payment_now()").await;
+        stage.run_after(20 * MINUTE).await;
+        if stage.of_payment("p-a", "p.state || ' ' || r.state").await == "REFUNDING ACCEPTED" {
+            looks += 1;
+            assert_eq!(stage.attention("p-a").await, "refund_reversed", "look {looks}");
+        } else if looks > 0 {
+            break;
+        }
+    }
+    assert!(looks >= 3, "it takes its time on the second way back: {looks}");
+    assert_eq!((stage.states("a").await.as_str(), stage.attention("p-a").await.as_str()), ("FAILED REFUNDED", ""));
+    stage.money().holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refund_that_is_refused_waits_for_a_person_unless_it_may_work_later() {
     let codes = [
         (ProviderKind::Generic, "refund_rejected", "try_later"),

@@ -89,6 +89,27 @@ async fn the_bound_of_automatic_refunds_holds_through_each_adapter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_does_not_count_to_the_bound() {
+    let mut own = crate::refund_stage::patient();
+    own.refunds.automatic_max = 2;
+    let stage = Stage::with("not-counted", ProviderKind::Generic, own).await;
+    let come = async |ids: &[&str]| {
+        for id in ids {
+            stage.place_of(id, "nothing", vec![Script::paid()]).await;
+        }
+        stage.sql.run("UPDATE payment SET hinted_at = payment_now()").await;
+        stage.run().await;
+        stage.held().await
+    };
+    assert_eq!(come(&["a", "b"]).await, [""; 0]);
+    stage.sql.time_passes(9 * MINUTE).await;
+    assert_eq!(come(&["c", "d", "e"]).await, ["p-c", "p-d", "p-e"]);
+    // The two that went are eleven minutes old, and the three that did not are two.
+    stage.sql.time_passes(2 * MINUTE).await;
+    assert_eq!(come(&["f"]).await, ["p-c", "p-d", "p-e"], "the last one goes by itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_virtual_accounts_refund_is_made_by_a_person() {
     // Stripe has no virtual accounts that the payment line would know.
     for kind in [ProviderKind::Generic, ProviderKind::Toss] {
