@@ -102,7 +102,7 @@ fn orders() -> Value {
             "lines": {"type": "array", "items": exactly(json!({"productId": text(), "quantity": count(), "stock": maybe("integer")}))},
             "refunds": list("Refund"),
             "money": {"type": "array", "items": exactly(json!({
-                "paymentId": text(), "kind": {"enum": ["capture", "refund", "reversal"]}, "transactionId": text(), "amount": count(),
+                "paymentId": text(), "kind": {"enum": ["capture", "capture_reversed", "refund", "reversal"]}, "transactionId": text(), "amount": count(),
                 "currency": currency(), "at": maybe_time(), "recordedAt": time(), "actor": text(),
             }))},
             "callbacks": count(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::{
     clock::Timestamp,
-    payment::{Currency, Money, PgAnswer, PgTransaction, PgTransactionKind},
+    payment::{Currency, Money, PgAnswer, PgPayment, PgState, PgTransaction, PgTransactionKind},
 };
 use payment_providers::port::ProviderError;
 use payment_reconciler::audit::{AuditSettings, Auditor, Nightly};
@@ -99,6 +99,36 @@ async fn the_list_and_the_book_are_compared_both_ways() {
         (kept["audits"][0]["verdict"].as_str(), kept["audits"][0]["actor"].as_str()),
         (Some("difference"), Some("operator:anna"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_that_was_taken_back_is_no_difference_while_the_gateway_says_so_too() {
+    let stage = stage("taken-back").await;
+    for id in ["listed", "gone"] {
+        stage.sql.place(&order(id)).await;
+        booked(&stage.sql, id, "capture", &format!("t-{id}"), 15_000, "2026-05-01T10:00:00Z").await;
+        booked(&stage.sql, id, "capture_reversed", &format!("t-{id}"), 15_000, "2026-05-01T11:00:00Z").await;
+    }
+    // One gateway keeps the line of what did not happen, another one takes it away.
+    let listed = line("t-listed", "ref-listed", PgTransactionKind::Payment, 15_000, "2026-05-01T10:00:00Z");
+    *stage.pg.transactions.lock().unwrap() = vec![listed];
+    let says = |captured| {
+        let pg = PgPayment { state: PgState::Failed, ..paid(Money::new(captured, Currency::KRW)) };
+        stage.pg.says("ref-gone", Ok(PgAnswer::Found(pg)));
+    };
+    says(0);
+    let clean = audit(&stage).await;
+    assert_eq!(clean["verdict"], "clean", "{clean}");
+    let totals = stage.get("/v1/admin/totals?from=2026-05-01T00:00:00Z&to=2026-05-02T00:00:00Z").await.json();
+    let day = &totals["totals"][0];
+    let seen = (day["captures"].as_i64(), day["captured"].as_str(), day["net"].as_str());
+    assert_eq!(seen, (Some(2), Some("0"), Some("0")), "{totals}");
+
+    // The gateway holds it after all.
+    says(15_000);
+    let found = audit(&stage).await;
+    assert_eq!(found["verdict"], "difference", "{found}");
+    assert_eq!(kinds(&found).len(), 1, "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
