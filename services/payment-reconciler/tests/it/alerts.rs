@@ -30,8 +30,12 @@ struct Replica {
 impl Replica {
     /// Runs once, at its start, and then only looks at what is due.
     fn start(stage: &Stage) -> Self {
+        Self::start_with(stage, &[])
+    }
+
+    fn start_with(stage: &Stage, own: &[(&str, &str)]) -> Self {
         let port = stack::ports::free().unwrap();
-        let process = Process::start_on(stage, port, &[("LINE__RUN__INTERVAL_MS", "3600000")], &[]);
+        let process = Process::start_on(stage, port, &[&[("LINE__RUN__INTERVAL_MS", "3600000")], own].concat(), &[]);
         Self { process, url: format!("http://127.0.0.1:{port}/metrics") }
     }
 
@@ -278,4 +282,26 @@ async fn a_nights_difference_is_shown_by_every_replica_until_that_day_is_clean()
     is_quiet("GatewayAndBookDiffer", &[&one, &two]).await;
     audited("2026-05-02", "nightly", "cannot_tell", "[]").await;
     fires("AuditCannotTell", &[&one, &two], Some("sim"), 2.0, 2.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outcomes_that_are_not_told_are_shown_by_the_replica_that_should_tell_them_alone() {
+    let stage = Stage::new("alert-outbox", ProviderKind::Generic).await;
+    stage.place("a", Script::paid()).await;
+    // Nobody listens at the address of Kafka that these processes have.
+    let own = [("OUTBOX__ENABLED", "true"), ("PRODUCER__DELIVERY_TIMEOUT_MS", "1000")];
+    let one = Replica::start_with(&stage, &own);
+    one.has_run().await;
+    is_quiet("OutcomesNotTold", &[&one]).await;
+    assert_eq!(one.value("trueup_payment_outbox_unreadable_total", None).await, Some(0.0), "there before the first one");
+    stage.sql.time_passes(HOUR).await;
+    fires("OutcomesNotTold", &[&one], None, 3_600.0, 4_500.0).await;
+    let two = Replica::start_with(&stage, &own);
+    is_quiet("OutcomesNotTold", &[&two]).await;
+    fires("OutcomesNotTold", &[&one, &two], None, 3_600.0, 4_500.0).await;
+    // Somebody else takes the outbox over, and would tell: what the first one saw is over.
+    let taken =
+        "UPDATE payment_task SET holder = gen_random_uuid(), expires_at = now() + interval '1 hour' WHERE task = 'outbox'";
+    assert_eq!(stage.sql.execute(taken, &[]).await, 1);
+    is_quiet("OutcomesNotTold", &[&one, &two]).await;
 }

@@ -135,7 +135,7 @@ async fn a_slow_payment_delays_only_itself() {
 async fn runs_and_looks_together_keep_to_the_slots() {
     let stage = Stage::with("slots", ProviderKind::Generic, quick()).await;
     for number in 0..120 {
-        stage.place(&format!("o{number}"), Script::paid().taking_ms(15)).await;
+        stage.place(&format!("o{number}"), Script::paid().taking_ms(100)).await;
         if number % 2 == 0 {
             stage.sql.run(&format!("UPDATE payment SET hinted_at = payment_now() WHERE payment_id = 'p-o{number}'")).await;
         }
