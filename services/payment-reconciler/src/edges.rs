@@ -47,6 +47,7 @@ impl Edges {
         db: &Db,
         health: &Health,
         providers: &[Arc<dyn PaymentProvider>],
+        audited: Vec<Arc<dyn PaymentProvider>>,
         hands: Arc<dyn Hands>,
     ) -> anyhow::Result<(Self, App)> {
         let stop = CancellationToken::new();
@@ -72,7 +73,7 @@ impl Edges {
         let observed = db.clone();
         edges.spawn("observer", |stop| observe::run(observed, watch, stop, move || beat.beat()));
         let all = || providers.iter().cloned();
-        let auditor = Arc::new(Auditor::new(db.clone(), holder, all(), settings.audit.clone()));
+        let auditor = Arc::new(Auditor::new(db.clone(), holder, audited, settings.audit.clone()));
         if settings.audit.nightly {
             // An audit takes as long as the gateway's list does, so this task has no heartbeat.
             let nightly = Nightly::new(Arc::clone(&auditor));

@@ -41,7 +41,8 @@ pub async fn run(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> an
         turn: Duration::from_millis(settings.admin.turn_wait_ms),
     };
     let hands = LineHands::new(Arc::clone(&line), patience, stop_line.clone());
-    let (edges, app) = Edges::start(&settings, &db, &health, &providers, Arc::new(hands))?;
+    let audited = line.readings(patience.turn, &stop_line);
+    let (edges, app) = Edges::start(&settings, &db, &health, &providers, audited, Arc::new(hands))?;
     let ops = Ops { health: health.clone(), metrics };
     let http = tokio::spawn(http::serve(&settings.http, ops, Arc::new(app), stop_http.clone())?);
 

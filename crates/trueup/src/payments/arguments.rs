@@ -53,7 +53,8 @@ pub enum PaymentsCommand {
   trueup payments audit --day 2026-05-01 --utc-offset +09:00
   trueup payments audit --provider toss --from 2026-05-01T00:00:00Z --to 2026-05-01T06:00:00Z --json
 
-Exit status: 0 clean; 1 at least one difference, each named; 2 cannot tell: a list that cannot be read to its end, or a gateway that does not answer.
+Exit status: 0 clean; 1 at least one difference, each named; 2 cannot tell: a list that cannot be read to its end, a gateway that does not answer, or
+nothing that is old enough to have been settled.
 The service audits yesterday by itself each night.")]
     Audit(AuditSpanArgs),
     /// What moved on a day, by gateway and currency, as CSV; amounts in minor units.
@@ -181,6 +182,9 @@ pub struct AuditSpanArgs {
     /// To just before this one.
     #[arg(long, requires = "from")]
     pub to: Option<DateTime<Utc>>,
+    /// Leave out what moved in the last so many minutes, because it may not have been settled yet [default: the service's setting, 15; 0: all is at rest]
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(0..=1_440))]
+    pub settling_minutes: Option<u32>,
 }
 
 /// The beginning and the end of a business day.

@@ -1,4 +1,4 @@
-//! `trueup drill-payments`: orders, payers, lost callbacks, and the money check afterwards.
+//! `trueup drill-payments`: orders, payers, lost callbacks, the money check afterwards, and the audit of its own time.
 
 pub mod book;
 pub mod gateway;
@@ -12,16 +12,24 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use contracts::{Envelope, order::encode_order_placed};
-use domain::clock::{Clock, SystemClock};
+use domain::clock::{Clock, SystemClock, Timestamp};
 use kafka_io::{CommandProducer, ProducerSettings};
 use serde::Serialize;
+use serde_json::json;
 
 use self::{
     gateway::Gateway,
     judge::{Evidence, judge},
     plan::{Fate, Plan},
 };
-use crate::{cli::DrillPaymentsArgs, exit::Exit, output, pg, settings::Settings};
+use crate::{
+    cli::DrillPaymentsArgs,
+    exit::Exit,
+    output,
+    payments::{audit_at_rest, audited},
+    pg,
+    settings::Settings,
+};
 
 /// How often the drill looks whether all is at rest.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -56,6 +64,10 @@ pub struct Report {
     pub seconds: f64,
     /// What must not be, in words.
     pub findings: Vec<String>,
+    /// The audit of the drill's time, of each gateway's list against the book.
+    pub audits: serde_json::Value,
+    /// Why there was no audit.
+    pub audit_reason: Option<String>,
 }
 
 /// Runs the drill and prints its report; the exit status is the verdict.
@@ -63,20 +75,20 @@ pub struct Report {
 /// # Errors
 /// Something that the drill needs cannot be reached.
 pub async fn run(settings: &Settings, args: &DrillPaymentsArgs, json: bool) -> Result<Exit> {
-    let report = drill(settings, args, json).await?;
+    let (report, exit) = drill(settings, args, json).await?;
     if json {
         output::print_json(&report)?;
     } else {
         print!("{}", report.render());
     }
-    Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Difference })
+    Ok(exit)
 }
 
-/// Runs the drill.
+/// Runs the drill; the exit status is the worse of the money check's and the audit's.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn drill(settings: &Settings, args: &DrillPaymentsArgs, quiet: bool) -> Result<Report> {
+pub async fn drill(settings: &Settings, args: &DrillPaymentsArgs, quiet: bool) -> Result<(Report, Exit)> {
     let now = SystemClock.now();
     let stamp = format!("d{:x}", now.unix_ms());
     let plan = Plan::new(&stamp, args.orders, now)?;
@@ -102,8 +114,15 @@ pub async fn drill(settings: &Settings, args: &DrillPaymentsArgs, quiet: bool) -
     let evidence = evidence(&mut connection, &gateway, &plan, &stamp).await?;
     let findings = judge(&evidence);
     let count = |is: &dyn Fn(&book::PaymentRow) -> bool| evidence.payments.iter().filter(|row| is(row)).count();
-    Ok(Report {
-        verdict: if findings.is_empty() { Exit::Done } else { Exit::Difference }.verdict(),
+    // Gateways that tell whole seconds are asked from the beginning of this one.
+    let from = Timestamp::from_unix_ms(now.unix_ms().div_euclid(1_000).saturating_mul(1_000)).to_datetime();
+    let deadline = Instant::now() + Duration::from_millis(args.settle_ms);
+    let audited = audit_at_rest(settings, (from, SystemClock.now().to_datetime()), deadline).await;
+    let exit = if findings.is_empty() { Exit::Done } else { Exit::Difference }.worse(audited.exit);
+    let report = Report {
+        verdict: exit.verdict(),
+        audits: audited.reports,
+        audit_reason: audited.reason,
         orders: plan.orders.len(),
         completed: count(&|row| row.order_state == "COMPLETED"),
         failed: count(&|row| row.order_state == "FAILED"),
@@ -112,7 +131,8 @@ pub async fn drill(settings: &Settings, args: &DrillPaymentsArgs, quiet: bool) -
         seconds,
         stamp,
         findings: findings.iter().map(ToString::to_string).collect(),
-    })
+    };
+    Ok((report, exit))
 }
 
 async fn publish(settings: &Settings, plan: &Plan) -> Result<()> {
@@ -196,6 +216,10 @@ impl Report {
             text.push_str(&format!("  … and {more} more\n"));
         }
         text.push_str(&format!("money check: {}\n", if self.findings.is_empty() { "clean" } else { "NOT clean" }));
+        match &self.audit_reason {
+            Some(reason) => text.push_str(&format!("audit: cannot tell ({reason})\n")),
+            None => text.push_str(&format!("audit of the drill's time:\n{}", audited(&json!({ "audits": self.audits })))),
+        }
         text
     }
 }

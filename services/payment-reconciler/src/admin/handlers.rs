@@ -16,12 +16,15 @@ use super::{
     refunds::{self, Change},
 };
 use crate::{
-    audit::{Span, totals},
+    audit::{Span, Wish, totals},
     http::{self, ApiError, App},
 };
 
 /// How long a page is unless told otherwise.
 const PAGE_DEFAULT: u32 = 50;
+
+/// The longest time that may be left out of an audit as not settled yet: a day.
+const SETTLING_MINUTES_MAX: u32 = 1_440;
 
 /// Adds the operators' addresses.
 pub fn configure(app: &mut web::ServiceConfig) {
@@ -175,15 +178,21 @@ async fn audits(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Ap
     http::json(StatusCode::OK, &json!({ "audits": listing::audits(&app.admin.db, page.limit).await? }))
 }
 
-/// `POST /v1/admin/audits?provider=&from=&to=`: audits now and answers when it is done.
+/// `POST /v1/admin/audits?provider=&from=&to=&settlingMinutes=`: audits now and answers when it is done.
 async fn audit(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let actor = app.admin.operators.actor(&request)?;
-    let page = Page::of(&app, &request, &["provider", "from", "to"])?;
+    let page = Page::of(&app, &request, &["provider", "from", "to", "settlingMinutes"])?;
+    let settling = page.text("settlingMinutes").map(|text| {
+        let given = text.parse::<u32>().ok().filter(|given| *given <= SETTLING_MINUTES_MAX);
+        given.ok_or_else(|| ApiError::field("settlingMinutes", format!("must be a number from 0 to {SETTLING_MINUTES_MAX}")))
+    });
+    let settling_minutes = settling.transpose()?;
     let span = Span::new(page.moment("from")?, page.moment("to")?).map_err(|problem| ApiError::field("to", problem))?;
     let mut reports = Vec::new();
+    let wish = Wish { span, settling_minutes, actor: &actor, once: false };
     let wanted = page.text("provider");
     for name in app.admin.providers.keys().filter(|name| wanted.is_none_or(|wanted| name.as_str() == wanted)) {
-        reports.push(app.admin.auditor.audit(name, span, &actor).await?.ok_or(ApiError::Busy)?);
+        reports.push(app.admin.auditor.audit(name, wish).await?.ok_or(ApiError::Busy)?);
     }
     if reports.is_empty() {
         return Err(ApiError::UnknownProvider);

@@ -63,16 +63,23 @@ impl Refunds {
 
 /// Orders that stand still: PENDING for too long, or with a payment that an operator should look at. The oldest first.
 pub(super) async fn stale(db: &Db, stale_s: u32, after: &str, rows_max: i64) -> Result<Vec<Value>, LineError> {
-    // The cursor is the last row's id; its time is looked up, so that nobody has to know how the list is sorted.
+    // The cursor is the last row's id; its time is looked up, so that nobody has to know how the list is sorted. What is open and what needs a person are
+    // found by an index each: orders that came to rest, which are nearly all, are not looked at.
     let query = format!(
-        "WITH after AS (SELECT created_at, order_id FROM customer_order WHERE order_id = $2) \
+        "WITH after AS MATERIALIZED (SELECT CASE WHEN $2 = '' THEN '-infinity' ELSE (SELECT created_at FROM customer_order WHERE order_id = $2) END AS at), \
+         pending AS (SELECT o.created_at, o.order_id FROM customer_order o \
+            WHERE o.state = 'PENDING' AND o.created_at <= payment_now() - $1 * interval '1 second' \
+            AND o.created_at >= (SELECT at FROM after) AND (o.created_at, o.order_id) > ((SELECT at FROM after), $2) \
+            ORDER BY o.created_at, o.order_id LIMIT $3), \
+         attention AS (SELECT DISTINCT o.created_at, o.order_id FROM payment p \
+            CROSS JOIN LATERAL (SELECT created_at, order_id FROM customer_order WHERE order_id = p.order_id LIMIT 1) o \
+            WHERE p.attention AND (o.created_at, o.order_id) > ((SELECT at FROM after), $2) \
+            ORDER BY o.created_at, o.order_id LIMIT $3), \
+         page AS (SELECT * FROM pending UNION SELECT * FROM attention ORDER BY created_at, order_id LIMIT $3) \
          SELECT jsonb_build_object({ORDER}, 'payments', \
             (SELECT coalesce(jsonb_agg({PAYMENT} ORDER BY p.created_at, p.payment_id), '[]') FROM payment p WHERE p.order_id = o.order_id)) AS json \
-         FROM customer_order o \
-         WHERE ((o.state = 'PENDING' AND o.created_at <= payment_now() - $1 * interval '1 second') \
-            OR EXISTS (SELECT FROM payment p WHERE p.order_id = o.order_id AND p.attention)) \
-         AND ($2 = '' OR (o.created_at, o.order_id) > (SELECT created_at, order_id FROM after)) \
-         ORDER BY o.created_at, o.order_id LIMIT $3"
+         FROM page CROSS JOIN LATERAL (SELECT * FROM customer_order WHERE order_id = page.order_id LIMIT 1) o \
+         ORDER BY o.created_at, o.order_id"
     );
     let mut connection = db.conn().await?;
     let rows: Vec<Json> = sql_query(query)
@@ -142,7 +149,7 @@ pub(super) async fn runs(db: &Db, rows_max: i64) -> Result<Vec<Value>, LineError
 /// The newest audits.
 pub(super) async fn audits(db: &Db, rows_max: i64) -> Result<Vec<Value>, LineError> {
     let query = "SELECT jsonb_build_object('auditId', audit_id, 'provider', provider, 'from', from_at, 'to', to_at, 'verdict', verdict, \
-        'compared', compared, 'differences', differences, 'actor', actor, 'startedAt', started_at, 'finishedAt', finished_at) AS json \
+        'reason', reason, 'compared', compared, 'confirmed', confirmed, 'leftOut', left_out, 'settledBy', settled_by, 'differences', differences, 'actor', actor, 'startedAt', started_at, 'finishedAt', finished_at) AS json \
         FROM payment_audit ORDER BY audit_id DESC LIMIT $1";
     newest(db, query, rows_max).await
 }

@@ -6,31 +6,25 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, TimeDelta, Utc};
-use domain::{
-    clock::Timestamp,
-    payment::{PgAnswer, PgReference, ProviderName},
-};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use domain::payment::{PgAnswer, PgReference, ProviderName};
 use payment_providers::port::PaymentProvider;
 use postgres_io::Db;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    AuditSettings,
+    AuditSettings, book,
     compare::{Difference, Entry, Line, compare},
+    list::{Broken, Patience, is_within, list, patiently},
     store,
 };
 use crate::{error::LineError, task_lease::TaskLease};
 
 /// How long a replica that falls silent keeps the others from auditing a gateway.
 const LEASE: Duration = Duration::from_secs(120);
-/// Pages of a list that are followed for one piece; a list without an end is no list.
-const PAGES_MAX: usize = 100_000;
-/// Tries of one page.
-const TRIES: u32 = 3;
-/// The pause before the second try; it doubles.
-const TRY_PAUSE: Duration = Duration::from_secs(1);
+/// Entries of the book that a piece may have for each line that its list may have.
+const ENTRIES_A_LINE: usize = 4;
 
 /// A time with a beginning and an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +72,12 @@ pub struct AuditReport {
     pub reason: Option<String>,
     /// Lines of the gateway's list that were looked at.
     pub compared: usize,
+    /// Payments that the list did not have, and about which the gateway, when asked, said what the book says.
+    pub confirmed: usize,
+    /// Lines of the audited time that were not looked at, because they are younger than `settled_by`.
+    pub left_out: usize,
+    /// What moved from here on may not have been settled when the audit began.
+    pub settled_by: DateTime<Utc>,
     /// What does not agree, as many as a report names.
     pub differences: Vec<Difference>,
     /// How many there are in all.
@@ -96,16 +96,25 @@ pub struct Auditor {
     settings: AuditSettings,
 }
 
-/// Why a piece could not be compared.
-enum Broken {
-    Gateway(String),
-    Line(LineError),
+/// What is to be audited.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The time.
+    pub span: Span,
+    /// What moved in the last so many minutes is left out; None: as the settings say. With 0 whoever wishes knows that all is at rest.
+    pub settling_minutes: Option<u32>,
+    /// Who wants it.
+    pub actor: &'a str,
+    /// Not if this time was audited to an end already.
+    pub once: bool,
 }
 
-impl From<LineError> for Broken {
-    fn from(error: LineError) -> Self {
-        Self::Line(error)
-    }
+/// An audit under way.
+struct Audit<'a> {
+    provider: &'a dyn PaymentProvider,
+    report: AuditReport,
+    asks_left: u32,
+    patience: Patience,
 }
 
 impl Auditor {
@@ -133,34 +142,20 @@ impl Auditor {
         &self.db
     }
 
-    /// Audits a gateway for a time and keeps the report; none if another replica is at it.
+    /// Audits a gateway for a time and keeps the report; none if another replica is at it, or it is made already and wanted once.
     ///
     /// # Errors
-    /// PostgreSQL. A gateway that does not answer is a report: it cannot be told.
-    pub async fn audit(&self, name: &ProviderName, span: Span, actor: &str) -> Result<Option<AuditReport>, LineError> {
-        self.audit_if(name, span, actor, false).await
-    }
-
-    /// The same, unless this time was audited already: looked for again under the lease, because another replica may just have ended it.
-    pub(super) async fn audit_once(
-        &self,
-        name: &ProviderName,
-        span: Span,
-        actor: &str,
-    ) -> Result<Option<AuditReport>, LineError> {
-        if store::is_made(&self.db, name.as_str(), span).await? {
+    /// PostgreSQL, where the report cannot be kept. A book that cannot be read is a report, as is a gateway that does not answer: it cannot be told.
+    pub async fn audit(&self, name: &ProviderName, wish: Wish<'_>) -> Result<Option<AuditReport>, LineError> {
+        let provider = self.providers.get(name).ok_or_else(|| LineError::UnknownProvider(name.to_string()))?;
+        if wish.once && self.is_made(name, wish.span).await? {
             return Ok(None);
         }
-        self.audit_if(name, span, actor, true).await
-    }
-
-    async fn audit_if(&self, name: &ProviderName, span: Span, actor: &str, once: bool) -> Result<Option<AuditReport>, LineError> {
-        let provider = self.providers.get(name).ok_or_else(|| LineError::UnknownProvider(name.to_string()))?;
         let task = format!("audit:{name}");
         if !self.lease.acquire(&task, LEASE, Duration::ZERO).await? {
             return Ok(None);
         }
-        let report = self.audit_under_lease(provider.as_ref(), &task, span, actor, once).await;
+        let report = self.audit_under_lease(provider.as_ref(), &task, wish).await;
         self.lease.give_back(&task, report.is_ok()).await?;
         if let Ok(Some(report)) = &report {
             tell(report);
@@ -168,168 +163,126 @@ impl Auditor {
         report
     }
 
+    async fn is_made(&self, name: &ProviderName, span: Span) -> Result<bool, LineError> {
+        store::is_made(&self.db, name.as_str(), span, self.settings.retry_after_minutes).await
+    }
+
     async fn audit_under_lease(
         &self,
         provider: &dyn PaymentProvider,
         task: &str,
-        span: Span,
-        actor: &str,
-        once: bool,
+        wish: Wish<'_>,
     ) -> Result<Option<AuditReport>, LineError> {
-        if once && store::is_made(&self.db, provider.name().as_str(), span).await? {
+        // Looked for again under the lease, because another replica may just have ended it.
+        if wish.once && self.is_made(provider.name(), wish.span).await? {
             return Ok(None);
         }
-        let report = self.compare_all(provider, task, span, actor).await?;
-        store::keep(&self.db, &report).await?;
-        Ok(Some(report))
-    }
-
-    async fn compare_all(
-        &self,
-        provider: &dyn PaymentProvider,
-        task: &str,
-        span: Span,
-        actor: &str,
-    ) -> Result<AuditReport, LineError> {
-        let started_at = store::now(&self.db).await?;
-        let mut report = AuditReport {
-            provider: provider.name().to_string(),
-            from: span.from,
-            to: span.to,
-            verdict: "clean",
-            reason: None,
-            compared: 0,
-            differences: Vec::new(),
-            differences_total: 0,
-            actor: actor.to_owned(),
-            started_at,
+        let mut audit = self.begin(provider, wish).await?;
+        let too_long = TimeDelta::days(i64::from(self.settings.days_max));
+        let broken = if wish.span.to.signed_duration_since(wish.span.from) > too_long {
+            Some(Broken::Gateway(format!("more than {} days at once", self.settings.days_max)))
+        } else {
+            self.compare_all(&mut audit, task, wish.span).await.err()
         };
-        if span.to.signed_duration_since(span.from) > TimeDelta::days(i64::from(self.settings.days_max)) {
-            report.verdict = "cannot_tell";
-            report.reason = Some(format!("more than {} days at once", self.settings.days_max));
-            return Ok(report);
-        }
-        let mut asks_left = self.settings.asks_max;
-        for piece in span.pieces(TimeDelta::minutes(i64::from(self.settings.window_minutes))) {
-            self.lease.acquire(task, LEASE, Duration::ZERO).await?;
-            match self.compare_piece(provider, piece, started_at, &mut report, &mut asks_left).await {
-                Ok(()) => {}
-                Err(Broken::Line(error)) => return Err(error),
-                Err(Broken::Gateway(reason)) => {
-                    report.reason = Some(reason);
-                    break;
-                }
-            }
-        }
+        let mut report = audit.report;
+        report.reason = broken.map(|broken| broken.reason()).or_else(|| report.nothing_to_compare());
         // What was found is a difference, whatever could not be read.
         report.verdict = match (report.differences_total, &report.reason) {
             (1.., _) => "difference",
             (0, Some(_)) => "cannot_tell",
             (0, None) => "clean",
         };
-        Ok(report)
+        store::keep(&self.db, &report).await?;
+        Ok(Some(report))
     }
 
-    async fn compare_piece(
-        &self,
-        provider: &dyn PaymentProvider,
-        piece: Span,
-        now: DateTime<Utc>,
-        report: &mut AuditReport,
-        asks_left: &mut u32,
-    ) -> Result<(), Broken> {
+    async fn begin<'a>(&self, provider: &'a dyn PaymentProvider, wish: Wish<'_>) -> Result<Audit<'a>, LineError> {
+        let started_at = store::now(&self.db).await?;
+        let settling = wish.settling_minutes.unwrap_or(self.settings.settling_minutes);
+        let report = AuditReport {
+            provider: provider.name().to_string(),
+            from: wish.span.from,
+            to: wish.span.to,
+            verdict: "cannot_tell",
+            reason: None,
+            compared: 0,
+            confirmed: 0,
+            left_out: 0,
+            settled_by: started_at.checked_sub_signed(TimeDelta::minutes(i64::from(settling))).unwrap_or(started_at),
+            differences: Vec::new(),
+            differences_total: 0,
+            actor: wish.actor.to_owned(),
+            started_at,
+        };
+        let patience = Patience::new(Duration::from_millis(self.settings.pause_wait_ms));
+        Ok(Audit { provider, report, asks_left: self.settings.asks_max, patience })
+    }
+
+    async fn compare_all(&self, audit: &mut Audit<'_>, task: &str, span: Span) -> Result<(), Broken> {
+        for piece in span.pieces(TimeDelta::minutes(i64::from(self.settings.window_minutes))) {
+            self.lease.acquire(task, LEASE, Duration::ZERO).await?;
+            self.compare_piece(audit, piece).await?;
+        }
+        Ok(())
+    }
+
+    async fn compare_piece(&self, audit: &mut Audit<'_>, piece: Span) -> Result<(), Broken> {
         let margin = TimeDelta::minutes(i64::from(self.settings.margin_minutes));
-        let lines = self.list(provider, piece.widened(margin)).await?;
+        let lines_max = self.settings.window_lines_max;
+        let lines = list(audit.provider, piece.widened(margin), lines_max, &mut audit.patience).await?;
         let references: Vec<String> =
             lines.iter().map(|line| line.reference.clone()).collect::<BTreeSet<_>>().into_iter().collect();
-        let rows_max = i64::try_from(self.settings.window_lines_max).unwrap_or(i64::MAX).saturating_mul(4);
-        let entries = store::entries(&self.db, &report.provider, piece, &references, rows_max).await?;
-        if i64::try_from(entries.len()).is_ok_and(|rows| rows >= rows_max) {
+        let rows_max = lines_max.saturating_mul(ENTRIES_A_LINE);
+        let provider = audit.provider.name().as_str();
+        let entries = book::entries(&self.db, provider, piece, &references, rows_max).await?;
+        if entries.len() >= rows_max {
             return Err(Broken::Gateway(
                 "the book has too many entries for one piece; give a shorter audit.window_minutes".to_owned(),
             ));
         }
-        let known = store::known(&self.db, &report.provider, &references).await?;
+        let known = book::known(&self.db, provider, &references).await?;
         // What has just moved may not have been settled yet: that is no difference, and the next audit sees it.
-        let settled_by = now.checked_sub_signed(margin).unwrap_or(now);
-        let inside = |line: &Line| line.at >= piece.from && line.at < piece.to && line.at < settled_by;
-        report.compared = report.compared.saturating_add(lines.iter().filter(|line| inside(line)).count());
+        let settled_by = audit.report.settled_by;
+        let inside = |line: &Line| is_within(piece, line.at) && line.at < settled_by;
+        let left_out = lines.iter().filter(|line| is_within(piece, line.at) && line.at >= settled_by).count();
+        audit.report.left_out = audit.report.left_out.saturating_add(left_out);
+        audit.report.compared = audit.report.compared.saturating_add(lines.iter().filter(|line| inside(line)).count());
         let compared = compare(&lines, entries, |reference| known.contains(reference), inside);
         let mut found = compared.differences;
-        found.extend(self.ask_about(provider, compared.unlisted, asks_left).await?);
-        report.differences_total = report.differences_total.saturating_add(found.len());
-        let room = self.settings.differences_max.saturating_sub(report.differences.len());
-        report.differences.extend(found.into_iter().take(room));
+        found.extend(self.ask_about(audit, compared.unlisted).await?);
+        audit.report.differences_total = audit.report.differences_total.saturating_add(found.len());
+        let room = self.settings.differences_max.saturating_sub(audit.report.differences.len());
+        audit.report.differences.extend(found.into_iter().take(room));
         Ok(())
     }
 
-    /// The whole list of a time.
-    async fn list(&self, provider: &dyn PaymentProvider, span: Span) -> Result<Vec<Line>, Broken> {
-        let (from, to) = (Timestamp::from(span.from), Timestamp::from(span.to));
-        let (mut lines, mut cursor) = (Vec::new(), None::<String>);
-        for _ in 0..PAGES_MAX {
-            let mut pause = TRY_PAUSE;
-            let mut tries = 1;
-            let page = loop {
-                match provider.transactions(from, to, cursor.as_deref()).await {
-                    Ok(page) => break page,
-                    Err(error) if tries >= TRIES => return Err(Broken::Gateway(format!("the list could not be read: {error}"))),
-                    Err(error) => {
-                        tracing::warn!(provider = %provider.name(), %error, "reading the gateway's list waits");
-                        tokio::time::sleep(pause).await;
-                        (pause, tries) = (pause.saturating_mul(2), tries + 1);
-                    }
-                }
-            };
-            lines.extend(page.transactions.into_iter().map(|line| Line {
-                id: line.id,
-                reference: line.reference.to_string(),
-                kind: line.kind,
-                amount: line.amount.amount,
-                currency: line.amount.currency.to_string(),
-                at: line.at.to_datetime(),
-            }));
-            if lines.len() > self.settings.window_lines_max {
-                let reason = "the list is too long for one piece; give a shorter audit.window_minutes".to_owned();
-                return Err(Broken::Gateway(reason));
-            }
-            cursor = match page.next {
-                Some(next) if Some(&next) != cursor.as_ref() => Some(next),
-                Some(_) => return Err(Broken::Gateway("the list goes in a circle".to_owned())),
-                None => return Ok(lines),
-            };
-        }
-        Err(Broken::Gateway("the list has no end".to_owned()))
-    }
-
     /// Lists come late, and not every gateway lists everything: the payment itself has the last word.
-    async fn ask_about(
-        &self,
-        provider: &dyn PaymentProvider,
-        unlisted: Vec<Entry>,
-        asks_left: &mut u32,
-    ) -> Result<Vec<Difference>, Broken> {
+    async fn ask_about(&self, audit: &mut Audit<'_>, unlisted: Vec<Entry>) -> Result<Vec<Difference>, Broken> {
+        let provider = audit.provider;
         let mut differences = Vec::new();
         let mut asked = BTreeSet::new();
         for entry in unlisted {
             if !asked.insert((entry.reference.clone(), entry.currency.clone())) {
                 continue;
             }
-            *asks_left = asks_left
+            audit.asks_left = audit
+                .asks_left
                 .checked_sub(1)
                 .ok_or_else(|| Broken::Gateway(format!("more than {} payments are not in the list", self.settings.asks_max)))?;
             let reference = PgReference::new(&entry.reference).map_err(|error| LineError::Row(format!("reference {error}")))?;
-            let answer = provider.query(&reference).await;
-            let answer = answer.map_err(|error| Broken::Gateway(format!("a payment that is not in the list: {error}")))?;
+            let what = "a payment that is not in the list";
+            let answer = patiently(provider, &mut audit.patience, what, || provider.query(&reference)).await?;
             let (captured, refunded) =
-                store::book_of(&self.db, provider.name().as_str(), &entry.reference, &entry.currency).await?;
+                book::book_of(&self.db, provider.name().as_str(), &entry.reference, &entry.currency).await?;
             let says = match &answer {
                 PgAnswer::Found(pg) if pg.captured.currency.as_str() == entry.currency => {
                     Some((pg.captured.amount, pg.refunded.amount))
                 }
                 _ => None,
             };
-            if says != Some((captured, refunded)) {
+            if says == Some((captured, refunded)) {
+                audit.report.confirmed = audit.report.confirmed.saturating_add(1);
+            } else {
                 differences.push(Difference {
                     kind: "not_at_gateway",
                     reference: entry.reference,
@@ -344,12 +297,32 @@ impl Auditor {
     }
 }
 
+impl AuditReport {
+    /// Why nothing at all was compared, though something may have moved: that is not called clean.
+    fn nothing_to_compare(&self) -> Option<String> {
+        let settled_by = self.settled_by.to_rfc3339_opts(SecondsFormat::Secs, true);
+        if self.compared == 0 && self.confirmed == 0 && self.left_out > 0 {
+            let lines = self.left_out;
+            return Some(format!("all {lines} lines of the list are from {settled_by} on, and may not have been settled yet"));
+        }
+        (self.from >= self.settled_by).then(|| format!("what moves from {settled_by} on may not have been settled yet"))
+    }
+}
+
 fn tell(report: &AuditReport) {
-    let AuditReport { provider, verdict, compared, differences_total, reason, .. } = report;
+    let AuditReport { provider, verdict, compared, left_out, differences_total, reason, .. } = report;
     if *verdict == "clean" {
-        tracing::info!(provider, compared, "the gateway's list and the book agree");
+        tracing::info!(provider, compared, left_out, "the gateway's list and the book agree");
     } else {
-        tracing::error!(provider, verdict, compared, differences_total, reason, "the gateway's list and the book do not agree");
+        tracing::error!(
+            provider,
+            verdict,
+            compared,
+            left_out,
+            differences_total,
+            reason,
+            "the gateway's list and the book do not agree"
+        );
     }
 }
 

@@ -5,13 +5,16 @@
 //! the payment itself, because lists come late. What cannot be read to its end is never called clean.
 
 mod auditor;
+mod book;
 mod compare;
+mod list;
 mod nightly;
 mod settings;
 mod store;
+mod totals;
 
-pub use auditor::{AuditReport, Auditor, Span};
+pub use auditor::{AuditReport, Auditor, Span, Wish};
 pub use compare::{Difference, Entry, Line, compare};
 pub use nightly::Nightly;
 pub use settings::AuditSettings;
-pub use store::{DayTotal, totals};
+pub use totals::{DayTotal, totals};

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    auditor::{Auditor, Span},
+    auditor::{Auditor, Span, Wish},
     store,
 };
 use crate::error::LineError;
@@ -45,15 +45,25 @@ impl Nightly {
     /// Audits what is to be audited now; how many gateways that were.
     ///
     /// # Errors
-    /// PostgreSQL.
+    /// PostgreSQL, after all gateways had their turn.
     pub async fn look(&self) -> Result<usize, LineError> {
         let settings = self.0.settings();
         let now = store::now(self.0.db()).await?;
         let Some(day) = yesterday(now, settings.day_offset_minutes, settings.start_after_minutes) else { return Ok(0) };
-        let mut audited = 0_usize;
+        let (mut audited, mut failed) = (0_usize, None);
         for provider in self.0.providers() {
-            let report = self.0.audit_once(provider, day, ACTOR).await?;
-            audited = audited.saturating_add(usize::from(report.is_some()));
+            let wish = Wish { span: day, settling_minutes: None, actor: ACTOR, once: true };
+            match self.0.audit(provider, wish).await {
+                Ok(report) => audited = audited.saturating_add(usize::from(report.is_some())),
+                // The others are audited all the same.
+                Err(error) => {
+                    tracing::warn!(%provider, %error, "a night's audit could not be kept");
+                    failed = failed.or(Some(error));
+                }
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         Ok(audited)
     }

@@ -10,6 +10,7 @@ pub mod health;
 pub mod job;
 pub mod operator;
 pub mod outcome;
+mod reading;
 mod refunds;
 mod report;
 mod rows;

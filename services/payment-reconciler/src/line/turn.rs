@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use domain::payment::{PgAnswer, PgReference, ProviderName};
+use domain::{
+    clock::Timestamp,
+    payment::{PgAnswer, PgReference, ProviderName},
+};
+use payment_providers::port::{ProviderError, TransactionPage};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -45,10 +49,7 @@ impl Line {
         stop: &CancellationToken,
     ) -> Result<PgAnswer, LineError> {
         let gateway = self.gateway(name)?;
-        let until = Instant::now() + wait;
-        self.not_paused(name).await?;
-        let _slot = self.slot_by(gateway, until, stop).await?;
-        self.admit(name, gateway, until, stop).await?;
+        let _slot = Box::pin(self.turn(name, gateway, wait, stop)).await?;
         let said = tokio::select! {
             said = self.call(gateway, name, reference, Question::Status) => said.answer,
             () = stop.cancelled() => {
@@ -61,6 +62,51 @@ impl Line {
             Err(error) => self.note_unwell(name, gateway, error).await?,
         }
         Ok(said?)
+    }
+
+    /// Reads one page of the gateway's list, under the same slots, pace, pause and breaker. That a list does not come says nothing about payments, so
+    /// that it opens no breaker; that the gateway wants fewer calls is noted for all.
+    ///
+    /// # Errors
+    /// As [`Self::ask_once`].
+    pub async fn list_once(
+        &self,
+        name: &ProviderName,
+        (from, to): (Timestamp, Timestamp),
+        cursor: Option<&str>,
+        wait: Duration,
+        stop: &CancellationToken,
+    ) -> Result<TransactionPage, LineError> {
+        let gateway = self.gateway(name)?;
+        let _slot = Box::pin(self.turn(name, gateway, wait, stop)).await?;
+        let said = tokio::select! {
+            said = gateway.provider.transactions(from, to, cursor) => said,
+            () = stop.cancelled() => {
+                self.not_probed(name).await?;
+                return Err(LineError::Stopped);
+            }
+        };
+        match &said {
+            Ok(_) => self.note_well(name, gateway).await?,
+            Err(error @ ProviderError::Throttled { .. }) => self.note_unwell(name, gateway, error).await?,
+            Err(_) => self.not_probed(name).await?,
+        }
+        Ok(said?)
+    }
+
+    /// A slot, counted against the pace, of a gateway that may be asked.
+    async fn turn(
+        &self,
+        name: &ProviderName,
+        gateway: &Arc<Gateway>,
+        wait: Duration,
+        stop: &CancellationToken,
+    ) -> Result<Slot, LineError> {
+        let until = Instant::now() + wait;
+        self.not_paused(name).await?;
+        let slot = self.slot_by(gateway, until, stop).await?;
+        self.admit(name, gateway, until, stop).await?;
+        Ok(slot)
     }
 
     /// A slot ahead of the runs.

@@ -104,6 +104,13 @@ fn operators() -> Value {
 fn accountants() -> Value {
     let [from, to] = span();
     let provider = in_query("provider", false, "One gateway; all without it.", &json!({"type": "string"}));
+    let settling = in_query(
+        "settlingMinutes",
+        false,
+        "What moved in the last so many minutes is left out, because it may not have been settled yet; as the settings say without it, and 0 where all is \
+         known to be at rest.",
+        &json!({"type": "integer", "minimum": 0, "maximum": 1440}),
+    );
     let mut audits = json!({"get": get("audits", "Reports of audits, the newest first", "accountants", &[limit()],
         &responses(ok("The newest.", "Audits"), &with(&OPERATOR, &["invalid_fields"])))});
     if let Some(object) = audits.as_object_mut() {
@@ -111,7 +118,7 @@ fn accountants() -> Value {
             "audit",
             "Compare a gateway's transaction list with the book, now",
             "accountants",
-            &[provider, from.clone(), to.clone()],
+            &[provider, from.clone(), to.clone(), settling],
             &responses(ok("What was found.", "AuditReports"), &with(&OPERATOR, &["invalid_fields", "unknown_provider", "busy"])),
         );
         object.insert("post".to_owned(), audit);

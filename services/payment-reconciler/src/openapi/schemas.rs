@@ -170,12 +170,13 @@ fn reports() -> Value {
             "currency": currency(),
         })),
         "Audits": exactly(json!({"audits": {"type": "array", "items": exactly(json!({
-            "auditId": count(), "provider": text(), "from": time(), "to": time(), "verdict": verdict, "compared": count(),
+            "auditId": count(), "provider": text(), "from": time(), "to": time(), "verdict": verdict, "reason": maybe("string"), "compared": count(),
+            "confirmed": count(), "leftOut": count(), "settledBy": maybe("string"),
             "differences": list("Difference"), "actor": text(), "startedAt": time(), "finishedAt": time(),
         }))}})),
         "AuditReports": exactly(json!({"audits": {"type": "array", "minItems": 1, "items": exactly(json!({
             "provider": text(), "from": time(), "to": time(), "verdict": verdict, "reason": maybe("string"), "compared": count(),
-            "differences": list("Difference"), "differencesTotal": count(), "actor": text(), "startedAt": time(),
+            "confirmed": count(), "leftOut": count(), "settledBy": time(), "differences": list("Difference"), "differencesTotal": count(), "actor": text(), "startedAt": time(),
         }))}})),
         "Totals": exactly(json!({"totals": {"type": "array", "items": exactly(json!({
             "provider": text(), "currency": currency(), "captures": count(), "captured": text(), "refunds": count(), "refunded": text(),

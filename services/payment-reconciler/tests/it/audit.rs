@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use domain::{
     clock::Timestamp,
     payment::{Currency, Money, PgAnswer, PgPayment, PgState, PgTransaction, PgTransactionKind},
@@ -150,6 +150,78 @@ async fn what_cannot_be_read_is_never_called_clean() {
     }
     stage.sql.run("UPDATE payment_task SET holder = gen_random_uuid(), expires_at = now() + interval '1 hour'").await;
     assert_eq!(stage.call(Method::POST, DAY, &Value::Null).await.code(), (409, "busy".to_owned()), "another replica is at it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_young_is_told_and_never_called_clean() {
+    use PgTransactionKind::Payment;
+    let stage = stage("too-young").await;
+    let now = at(&stage.sql.text("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')").await);
+    let moment = |minutes: i64| (now + TimeDelta::minutes(minutes)).to_rfc3339_opts(SecondsFormat::Millis, true);
+    for id in ["old", "a", "b"] {
+        stage.sql.place(&order(id)).await;
+    }
+    let (young, old) = (moment(-1), moment(-40));
+    let mut lines = Vec::new();
+    for id in ["a", "b"] {
+        booked(&stage.sql, id, "capture", &format!("t-{id}"), 15_000, &young).await;
+        lines.push(line(&format!("t-{id}"), &format!("ref-{id}"), Payment, 15_000, &young));
+    }
+    *stage.pg.transactions.lock().unwrap() = lines.clone();
+    let path = format!("/v1/admin/audits?provider=sim&from={}&to={}", moment(-60), moment(60));
+    let audited = async |path: &str| {
+        let answer = stage.call(Method::POST, path, &Value::Null).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()["audits"][0].clone()
+    };
+    let told = |report: &Value| {
+        (report["verdict"].as_str().unwrap().to_owned(), report["compared"].as_i64(), report["leftOut"].as_i64())
+    };
+    let report = audited(&path).await;
+    assert_eq!(told(&report), ("cannot_tell".to_owned(), Some(0), Some(2)), "{report}");
+    assert!(report["reason"].as_str().unwrap().contains("all 2 lines"), "{report}");
+    let settled_by = at(report["settledBy"].as_str().unwrap());
+    assert!(settled_by > now - TimeDelta::minutes(16) && settled_by < now, "{report}");
+    // Who knows that all is at rest may say so.
+    let at_rest = format!("{path}&settlingMinutes=0");
+    assert_eq!(told(&audited(&at_rest).await), ("clean".to_owned(), Some(2), Some(0)));
+    // What is old enough is compared, and what is not is told beside it.
+    booked(&stage.sql, "old", "capture", "t-old", 15_000, &old).await;
+    lines.push(line("t-old", "ref-old", Payment, 15_000, &old));
+    *stage.pg.transactions.lock().unwrap() = lines;
+    assert_eq!(told(&audited(&path).await), ("clean".to_owned(), Some(1), Some(2)));
+    // A time of which nothing is old enough, though nothing stands in the list either.
+    let young_only = format!("/v1/admin/audits?provider=sim&from={}&to={}", moment(10), moment(60));
+    assert_eq!(told(&audited(&young_only).await), ("cannot_tell".to_owned(), Some(0), Some(0)));
+    let kept = stage.get("/v1/admin/audits").await.json()["audits"].clone();
+    assert_eq!((kept[1]["leftOut"].as_i64(), kept[3]["reason"].as_str().is_some()), (Some(2), true), "{kept}");
+    let wrong = stage.call(Method::POST, &format!("{path}&settlingMinutes=-1"), &Value::Null).await;
+    assert_eq!(wrong.code(), (400, "invalid_fields".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_night_on_which_the_book_cannot_be_read_is_kept_for_each_gateway_and_made_again() {
+    let world = testkit::World::of_payments("nightly-book").await;
+    let sql = Sql::of(&world).await;
+    let noon = "INSERT INTO payment_clock SELECT true, (extract(epoch FROM timestamptz '2026-05-02T12:00:00Z' - statement_timestamp()) * 1000)::bigint";
+    sql.run(noon).await;
+    let gateways = ["first", "second"].map(Scripted::named);
+    let providers = gateways.map(|pg| pg as Arc<dyn payment_providers::port::PaymentProvider>);
+    let settings = AuditSettings { retry_after_minutes: 20, ..AuditSettings::default() };
+    let nightly = Nightly::new(Arc::new(Auditor::new(db(&world).await, Uuid::from_u128(1), providers, settings)));
+    sql.run("ALTER TABLE money_entry RENAME TO no_book").await;
+    assert_eq!(nightly.look().await.unwrap(), 2, "the second one is not left out because of the first");
+    assert_eq!(nightly.look().await.unwrap(), 0, "not at once again");
+    sql.run("ALTER TABLE no_book RENAME TO money_entry").await;
+    sql.time_passes(19 * 60_000).await;
+    assert_eq!(nightly.look().await.unwrap(), 0, "not before its time");
+    sql.time_passes(2 * 60_000).await;
+    assert_eq!(nightly.look().await.unwrap(), 2);
+    let kept =
+        "SELECT string_agg(concat_ws(' ', provider, verdict, left(reason, 26)), ', ' ORDER BY audit_id) FROM payment_audit";
+    let expected =
+        "first cannot_tell the book could not be read, second cannot_tell the book could not be read, first clean, second clean";
+    assert_eq!(sql.text(kept).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,8 @@ mod admin;
 mod alerts;
 mod audit;
 mod audit_nights;
+mod audit_scale;
+mod audit_turns;
 mod callbacks;
 mod captures_taken_back;
 mod contradictions;
