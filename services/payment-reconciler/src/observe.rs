@@ -22,7 +22,8 @@ const WAITING: &str = "SELECT coalesce(extract(epoch FROM payment_now() - least(
     coalesce((SELECT extract(epoch FROM payment_now() - min(coalesce(reopened_at, created_at))) FROM refund WHERE state <> 'CONFIRMED'), 0)::float8 AS oldest_refund_s, \
     (SELECT count(*) FROM refund WHERE held AND held_by IS NULL)::float8 AS held_by_line, \
     (SELECT count(*) FROM refund WHERE held AND held_by IS NOT NULL)::float8 AS held_by_operator, \
-    (SELECT count(*) FROM payment WHERE attention)::float8 AS attention";
+    (SELECT count(*) FROM payment WHERE attention)::float8 AS attention, \
+    (SELECT count(*) FROM payment WHERE attention AND attention_reason = 'unknown_provider')::float8 AS unconfigured";
 
 const ANSWERED: &str = "SELECT g.provider, extract(epoch FROM payment_now() - s.answered_at)::float8 AS answered_s, \
     coalesce(extract(epoch FROM payment_now() - s.failing_since), 0)::float8 AS failing_s \
@@ -51,6 +52,8 @@ struct Waiting {
     held_by_operator: f64,
     #[diesel(sql_type = sql_types::Double)]
     attention: f64,
+    #[diesel(sql_type = sql_types::Double)]
+    unconfigured: f64,
 }
 
 #[derive(QueryableByName)]
@@ -110,6 +113,7 @@ pub async fn look(db: &Db, watch: &Watch) -> Result<(), LineError> {
     metrics::gauge!("trueup_payment_refunds_held", "by" => "line").set(waiting.held_by_line);
     metrics::gauge!("trueup_payment_refunds_held", "by" => "operator").set(waiting.held_by_operator);
     metrics::gauge!("trueup_payment_attention").set(waiting.attention);
+    metrics::gauge!("trueup_payment_unknown_provider").set(waiting.unconfigured);
     let answered: Vec<Answered> =
         sql_query(ANSWERED).bind::<sql_types::Array<sql_types::Text>, _>(&watch.gateways).load(&mut connection).await?;
     for row in answered {

@@ -190,6 +190,8 @@ words! {
         QueryRefused = "query_refused",
         /// Settling fails for a reason that does not pass.
         SettleFails = "settle_fails",
+        /// Its gateway is not in the settings, so that nobody can ask.
+        UnknownProvider = "unknown_provider",
         /// The refund needs data that only the payer has.
         RefundNeedsPayer = "refund_needs_payer",
         /// The gateway refuses the refund.

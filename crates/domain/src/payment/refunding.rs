@@ -25,7 +25,7 @@ pub enum Step {
 /// What a REFUNDING payment needs. `sent_ms` is how long ago the attempt was sent last.
 #[must_use]
 pub fn next_step(refund: &Refund, answer: &PgAnswer, age_ms: i64, sent_ms: Option<i64>, policy: &Policy) -> Step {
-    let overdue = (age_ms >= policy.refund_overdue_ms).then_some(Attention::RefundOverdue);
+    let overdue = overdue(age_ms, policy);
     let PgAnswer::Found(pg) = answer else { return Step::Wait(Some(Attention::AmountsDisagree)) };
     let Some(held) = amounts(pg) else { return Step::Wait(Some(Attention::AmountsDisagree)) };
     if let Some(pending) = pg.refunds.iter().find(|other| other.state == PgRefundState::Pending) {
@@ -60,6 +60,12 @@ pub fn next_step(refund: &Refund, answer: &PgAnswer, age_ms: i64, sent_ms: Optio
         (RefundState::Requested, None) => Step::SendAnew(held),
         _ => Step::Wait(overdue),
     }
+}
+
+/// Whether a refund of this age, still open, is shown to an operator for it, answered or not.
+#[must_use]
+pub fn overdue(age_ms: i64, policy: &Policy) -> Option<Attention> {
+    (age_ms >= policy.refund_overdue_ms).then_some(Attention::RefundOverdue)
 }
 
 /// What a REFUNDED payment needs: none if its money is still away, else what came back.

@@ -120,6 +120,21 @@ impl Policy {
         let deposit = expires_at.map_or(window, |expiry| expiry.unix_ms().saturating_sub(created_at.unix_ms()).max(0));
         self.handover_ms.saturating_add(deposit)
     }
+
+    /// Whether a payment that is still open is shown to an operator for its age, answered or not. `outage_ms` is for how long of its life
+    /// its gateway could not be asked.
+    #[must_use]
+    pub fn is_overdue(
+        &self,
+        method: PaymentMethod,
+        created_at: Timestamp,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+        outage_ms: i64,
+    ) -> bool {
+        let age_ms = now.unix_ms().saturating_sub(created_at.unix_ms()).saturating_sub(outage_ms);
+        age_ms >= self.handover_age_ms(method, created_at, expires_at)
+    }
 }
 
 #[cfg(test)]

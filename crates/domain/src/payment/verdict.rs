@@ -218,7 +218,7 @@ fn wait(case: &Case<'_>, policy: &Policy, pg: Option<&PgPayment>, attention: Opt
             }
         }
         _ => {
-            let overdue = age_ms(case) >= policy.handover_age_ms(payment.method, payment.created_at, expires_at);
+            let overdue = policy.is_overdue(payment.method, payment.created_at, expires_at, case.now, case.outage_ms);
             (Some(policy.open(payment.method).delay_ms(payment.checks)), overdue.then_some(Attention::Overdue))
         }
     };

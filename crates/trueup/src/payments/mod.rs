@@ -44,7 +44,7 @@ pub async fn orders(settings: &Settings, command: &OrdersCommand, json: bool) ->
         OrdersCommand::Retry(wish) => {
             let path = format!("/v1/admin/orders/{}/retry", percent(&wish.order));
             let (status, answer) = api.call(Method::POST, &path, Some(&body(&wish.why))).await?;
-            say(status, &answer, json, |answer| print!("{}", output::fields(answer)))
+            say(status, &answer, json, retried)
         }
         OrdersCommand::Resolve(args) => {
             let path = format!("/v1/admin/orders/{}/resolve", percent(&args.order));
@@ -90,8 +90,19 @@ pub async fn payments(settings: &Settings, command: &PaymentsCommand, json: bool
         PaymentsCommand::Audit(args) => audit(&api, args, json).await,
         PaymentsCommand::Totals(args) => totals(&api, args, json).await,
         PaymentsCommand::Runs(arg) => {
-            let columns =
-                ["startedAt", "found", "asked", "settled", "failed", "waiting", "refunded", "attention", "errors", "durationMs"];
+            let columns = [
+                "startedAt",
+                "found",
+                "asked",
+                "looked",
+                "settled",
+                "failed",
+                "waiting",
+                "refunded",
+                "attention",
+                "errors",
+                "durationMs",
+            ];
             report(&api, &format!("/v1/admin/runs?limit={}", arg.limit), "runs", columns, "no run was made yet", json).await
         }
         PaymentsCommand::Callbacks(arg) => {
@@ -168,37 +179,30 @@ async fn stale(api: &Api, json: bool) -> anyhow::Result<Exit> {
         output::print_json(&orders)?;
         return Ok(Exit::Done);
     }
-    let mut table = Table::new([
-        "order",
-        "state",
-        "amount",
-        "created",
-        "payment",
-        "provider",
-        "payment state",
-        "gateway",
-        "attention",
-        "next check",
-    ]);
-    for order in &orders {
-        for payment in items(order, "payments") {
-            let amount = format!("{} {}", cell(order, "amount"), cell(order, "currency"));
-            table.row([
-                cell(order, "orderId"),
-                cell(order, "state"),
-                amount,
-                cell(order, "createdAt"),
-                cell(payment, "paymentId"),
-                cell(payment, "provider"),
-                cell(payment, "state"),
-                cell(payment, "lastStatus"),
-                cell(payment, "attention"),
-                cell(payment, "nextCheckAt"),
-            ]);
+    print_table(&stale_table(&orders), "no order stands still");
+    Ok(Exit::Done)
+}
+
+/// A line a payment; an order without one has a line, too.
+fn stale_table(orders: &[Value]) -> Table {
+    let of_order = |order: &Value| {
+        let amount = format!("{} {}", cell(order, "amount"), cell(order, "currency"));
+        [cell(order, "orderId"), cell(order, "state"), amount, cell(order, "createdAt")]
+    };
+    let head = ["order", "state", "amount", "created", "payment", "provider", "payment state", "gateway", "last error"];
+    let mut table = Table::new(head.into_iter().chain(["attention", "next check"]));
+    for order in orders {
+        let mut payments = items(order, "payments").peekable();
+        if payments.peek().is_none() {
+            let none = ["none", "-", "-", "-", "-", "-", "-"].map(str::to_owned);
+            table.row(of_order(order).into_iter().chain(none));
+        }
+        for payment in payments {
+            let fields = ["paymentId", "provider", "state", "lastStatus", "lastError", "attention", "nextCheckAt"];
+            table.row(of_order(order).into_iter().chain(fields.map(|name| cell(payment, name))));
         }
     }
-    print_table(&table, "no order stands still");
-    Ok(Exit::Done)
+    table
 }
 
 fn print_table(table: &Table, none: &str) {
@@ -236,8 +240,22 @@ fn show(order: &Value) {
     }
 }
 
+fn is_dry(answer: &Value) -> bool {
+    answer.get("dryRun").and_then(Value::as_bool) == Some(true)
+}
+
+/// What is asked about now, or what the gateway says of it and what would follow.
+fn retried(answer: &Value) {
+    if is_dry(answer) {
+        resolved(answer);
+        return;
+    }
+    let due: Vec<String> = items(answer, "due").map(output::plain).collect();
+    println!("  {} due: {}", due.join(", "), cell(answer, "why"));
+}
+
 fn resolved(answer: &Value) {
-    if answer.get("dryRun").and_then(Value::as_bool) == Some(true) {
+    if is_dry(answer) {
         println!("  nothing was changed");
     }
     let mut table = Table::new(["payment", "was", "the gateway says", "what follows"]);
@@ -417,7 +435,7 @@ fn csv(args: &DayArgs, answer: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
@@ -429,6 +447,17 @@ mod tests {
             "reversals": 0, "reversed": "0", "net": "20" });
         let line = "2026-05-01,+09:00,toss,KRW,2,30,1,10,0,0,20\n";
         assert_eq!(csv(&args, &json!({ "totals": [total] })), format!("{head}{line}"));
+    }
+
+    #[test]
+    fn an_order_without_a_payment_stands_in_the_list_and_last_errors_do() {
+        let order = |id: &str, payments: Value| json!({ "orderId": id, "state": "PENDING", "amount": 5, "currency": "KRW", "createdAt": "t", "payments": payments });
+        let payment = json!({ "paymentId": "p-b", "provider": "sim", "state": "PENDING", "lastStatus": null, "lastError": "PG_ACCOUNT",
+            "attention": null, "nextCheckAt": "u" });
+        let text = stale_table(&[order("a", json!([])), order("b", json!([payment]))]).render();
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[1], ["a", "PENDING", "5", "KRW", "t", "none", "-", "-", "-", "-", "-", "-"]);
+        assert_eq!(rows[2], ["b", "PENDING", "5", "KRW", "t", "p-b", "sim", "PENDING", "-", "PG_ACCOUNT", "-", "u"]);
     }
 
     #[test]

@@ -84,13 +84,26 @@ async fn an_operator_sees_and_resolves_what_stands_still() {
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.status.success() && text.contains("p-a") && text.contains("book"), "{text}");
     assert_eq!(run(&["orders", "show", "nobodys"]).await.status.code(), Some(1));
-    assert!(run(&["orders", "retry", "a", "--reason", "a call", "--dry-run"]).await.status.success());
+    let dry = run(&["orders", "retry", "a", "--reason", "a call", "--dry-run"]).await;
+    let text = String::from_utf8_lossy(&dry.stdout).into_owned();
+    assert!(
+        dry.status.success() && text.contains("nothing was changed") && text.contains("p-a") && !text.contains('{'),
+        "{text}"
+    );
     assert_eq!(number(&world, "SELECT count(*) FROM operator_action").await, 0, "a dry run leaves nothing");
     assert!(run(&["orders", "retry", "a", "--reason", "a call"]).await.status.success());
     assert_eq!(
         number(&world, "SELECT count(*) FROM operator_action WHERE actor = 'operator:anna' AND reason = 'a call'").await,
         1
     );
+    execute(&world, "INSERT INTO customer_order (order_id, amount, currency) VALUES ('lonely', 5, 'KRW')").await;
+    let stale = String::from_utf8_lossy(&run(&["orders", "stale"]).await.stdout).into_owned();
+    assert!(stale.lines().any(|line| line.contains("lonely") && line.contains("none")), "{stale}");
+    for wish in [&["retry", "lonely"][..], &["resolve", "lonely", "--as", "settle"]] {
+        let refused = run(&[&["orders"], wish, &["--reason", "x"]].concat()).await;
+        let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && why.contains("it has no payment"), "{why}");
+    }
     let settle = run(&["orders", "resolve", "a", "--as", "settle", "--reason", "x", "--dry-run"]).await;
     assert_eq!(settle.status.code(), Some(2), "the gateway does not answer, so nobody can tell");
     let cancel = run(&["orders", "resolve", "a", "--as", "cancel", "--reason", "x"]).await;

@@ -6,7 +6,10 @@ use actix_web::{
     web::{self, Data, Payload, Query},
 };
 use chrono::{DateTime, Utc};
-use domain::payment::{OrderId, RefundId};
+use domain::{
+    ids::ID_CHARS_MAX,
+    payment::{OrderId, RefundId},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -112,9 +115,13 @@ async fn stale(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Api
 
 async fn show(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     app.admin.operators.actor(&request)?;
-    let id: OrderId = http::id(&request, "orderId")?;
-    let order = listing::order(&app.admin.db, id.as_str()).await?;
-    http::json(StatusCode::OK, &order.ok_or_else(|| ApiError::UnknownOrder(id.to_string()))?)
+    // Also an order whose id is none, which somebody wrote past the rules: it is listed, so it is shown.
+    let id = http::piece(&request, "orderId")?;
+    if id.is_empty() || id.contains('\0') || id.chars().count() > ID_CHARS_MAX {
+        return Err(ApiError::field("orderId", format!("give 1 to {ID_CHARS_MAX} characters")));
+    }
+    let order = listing::order(&app.admin.db, &id).await?;
+    http::json(StatusCode::OK, &order.ok_or_else(|| ApiError::UnknownOrder(id.into_owned()))?)
 }
 
 async fn retry(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {

@@ -62,7 +62,7 @@ impl Hands for LineHands {
         let (free, provider, reference) = (self.free().await?, provider.clone(), reference.clone());
         // The same: whoever tries an open breaker has to say what came of it.
         let said = tokio::spawn(async move {
-            let said = line.ask_once(&provider, &reference, wait, &stop).await;
+            let said = Box::pin(line.ask_once(&provider, &reference, wait, &stop)).await;
             drop(free);
             said
         });

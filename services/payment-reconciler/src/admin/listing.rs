@@ -140,7 +140,7 @@ pub(super) async fn refund(db: &Db, id: &str) -> Result<Option<Value>, LineError
 
 /// The newest reports of runs.
 pub(super) async fn runs(db: &Db, rows_max: i64) -> Result<Vec<Value>, LineError> {
-    let query = "SELECT jsonb_build_object('runId', run_id, 'startedAt', started_at, 'finishedAt', finished_at, 'found', found, 'asked', asked, \
+    let query = "SELECT jsonb_build_object('runId', run_id, 'startedAt', started_at, 'finishedAt', finished_at, 'found', found, 'asked', asked, 'looked', looked, \
         'settled', settled, 'failed', failed, 'waiting', waiting, 'refunded', refunded, 'attention', attention, 'errors', errors, \
         'durationMs', duration_ms, 'interrupted', interrupted) AS json FROM payment_run ORDER BY run_id DESC LIMIT $1";
     newest(db, query, rows_max).await

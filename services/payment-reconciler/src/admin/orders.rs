@@ -2,7 +2,7 @@
 
 use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
-use domain::payment::{Money, OrderId, PaymentId, PgAnswer, PgPayment, PgReference, ProviderName, RefundId};
+use domain::payment::{Money, OrderId, PaymentId, PgAnswer, PgPayment, PgReference, PgRefundState, ProviderName, RefundId};
 use serde_json::{Value, json};
 
 use super::{
@@ -31,6 +31,16 @@ struct Attempt {
     reference: String,
     #[diesel(sql_type = sql_types::Text)]
     state: String,
+}
+
+impl Attempt {
+    fn is_set_up(&self, admin: &Admin) -> bool {
+        self.provider.parse::<ProviderName>().is_ok_and(|name| admin.providers.contains_key(&name))
+    }
+
+    fn not_set_up(&self) -> String {
+        format!("its gateway `{0}` is not set up here (settings `providers.{0}`)", self.provider)
+    }
 }
 
 #[derive(QueryableByName)]
@@ -72,11 +82,8 @@ async fn known(admin: &Admin, order: &str) -> Result<(String, Vec<Attempt>), Api
 /// Makes an order's payments due at once, or says which would be.
 pub(super) async fn retry(admin: &Admin, actor: &str, order: &str, wish: &Wish) -> Result<Value, ApiError> {
     let (_, attempts) = known(admin, order).await?;
-    let due: Vec<&str> =
-        attempts.iter().filter(|attempt| attempt.state != "SUCCESS").map(|attempt| attempt.payment_id.as_str()).collect();
-    if due.is_empty() {
-        return Err(ApiError::Refused("its payment is a success, and nobody asks about that one".to_owned()));
-    }
+    let Askable { askable, not_set_up } = askable(admin, &attempts, "nobody asks about that one")?;
+    let due: Vec<&str> = askable.iter().map(|attempt| attempt.payment_id.as_str()).collect();
     if !wish.dry_run {
         let mut connection = admin.db.conn().await.map_err(LineError::from)?;
         // Two statements, each of which is good without the other.
@@ -85,13 +92,16 @@ pub(super) async fn retry(admin: &Admin, actor: &str, order: &str, wish: &Wish) 
         let action = Action { actor, action: "orders retry", target: order, reason: &wish.reason, outcome: "done", detail };
         keep(&mut connection, &action).await?;
     }
-    let mut told =
-        json!({ "dryRun": wish.dry_run, "orderId": order, "due": due, "why": "they are asked about ahead of everything else" });
+    let mut why = "they are asked about ahead of everything else".to_owned();
+    for attempt in &not_set_up {
+        why.push_str(&format!("; {} is not: {}", attempt.payment_id, attempt.not_set_up()));
+    }
+    let mut told = json!({ "dryRun": wish.dry_run, "orderId": order, "due": due, "why": why });
     if wish.dry_run
         && let Some(told) = told.as_object_mut()
     {
         let mut payments = Vec::with_capacity(due.len());
-        for attempt in attempts.iter().filter(|attempt| attempt.state != "SUCCESS") {
+        for attempt in askable {
             payments.push(match ask(admin, attempt).await {
                 Ok(answer) => foreseen(admin, order, attempt, &answer).await?,
                 Err(error) => json!({
@@ -103,6 +113,29 @@ pub(super) async fn retry(admin: &Admin, actor: &str, order: &str, wish: &Wish) 
         told.insert("payments".to_owned(), Value::Array(payments));
     }
     Ok(told)
+}
+
+/// What the gateways can be asked about an order.
+struct Askable<'a> {
+    askable: Vec<&'a Attempt>,
+    /// Those whose gateway is not in the settings.
+    not_set_up: Vec<&'a Attempt>,
+}
+
+/// The attempts that are no success; refused, with the reason, if there are none that anybody can ask about.
+fn askable<'a>(admin: &Admin, attempts: &'a [Attempt], of_success: &str) -> Result<Askable<'a>, ApiError> {
+    if attempts.is_empty() {
+        let why =
+            "it has no payment, so there is nothing to ask a gateway about; the order service adds one, or cancels the order";
+        return Err(ApiError::Refused(why.to_owned()));
+    }
+    let open = attempts.iter().filter(|attempt| attempt.state != "SUCCESS");
+    let (askable, not_set_up): (Vec<_>, Vec<_>) = open.partition(|attempt| attempt.is_set_up(admin));
+    match (askable.is_empty(), not_set_up.as_slice().first()) {
+        (false, _) => Ok(Askable { askable, not_set_up }),
+        (true, Some(attempt)) => Err(ApiError::Refused(format!("{}; nobody can ask about its payment", attempt.not_set_up()))),
+        (true, None) => Err(ApiError::Refused(format!("its payment is a success; {of_success}"))),
+    }
 }
 
 /// What an order is to be resolved to.
@@ -145,13 +178,19 @@ pub(super) async fn resolve(admin: &Admin, actor: &str, order: &str, wish: &Wish
 }
 
 async fn settle(admin: &Admin, actor: &str, order: &str, attempts: &[Attempt], wish: &Wish) -> Result<Value, ApiError> {
-    let open: Vec<&Attempt> = attempts.iter().filter(|attempt| attempt.state != "SUCCESS").collect();
-    if open.is_empty() {
-        let why = "its payment is a success; to give the money back, resolve it by cancel".to_owned();
-        return Err(ApiError::Refused(why));
+    let Askable { askable, not_set_up } = askable(admin, attempts, "to give the money back, resolve it by cancel")?;
+    let mut told = Vec::with_capacity(attempts.len());
+    for attempt in not_set_up {
+        let said = format!("nothing, because {}", attempt.not_set_up());
+        let mut entry = json!({ "paymentId": attempt.payment_id, "state": attempt.state, "gatewaySays": said });
+        if wish.dry_run
+            && let Some(entry) = entry.as_object_mut()
+        {
+            entry.insert("would".to_owned(), json!("wait: without an answer nothing is decided"));
+        }
+        told.push(entry);
     }
-    let mut told = Vec::with_capacity(open.len());
-    for attempt in open {
+    for attempt in askable {
         let payment: PaymentId = attempt.payment_id.parse().map_err(|error: domain::ids::IdError| ApiError::internal(&error))?;
         told.push(if wish.dry_run {
             let answer = ask(admin, attempt).await?;
@@ -201,11 +240,7 @@ async fn cancel(
     };
     let amount = to_give_back(&pg).ok_or_else(|| ApiError::Refused("the gateway's amounts do not add up".to_owned()))?;
     let by_person = pg.refund_needs_payer;
-    let steps = if by_person {
-        "a refund that needs the payer's data is opened; the order is cancelled once the gateway shows it"
-    } else {
-        "a refund is opened and driven; the order is cancelled once the gateway confirms it"
-    };
+    let steps = what_follows(&pg);
     let said = said(&PgAnswer::Found(pg));
     if !wish.dry_run {
         let payment: PaymentId = attempt.payment_id.parse().map_err(|error: domain::ids::IdError| ApiError::internal(&error))?;
@@ -228,6 +263,19 @@ async fn cancel(
         }
     }
     Ok(json!([{ "paymentId": attempt.payment_id, "state": attempt.state, "gatewaySays": said, "would": steps }]))
+}
+
+/// What a cancel comes to.
+fn what_follows(pg: &PgPayment) -> &'static str {
+    if pg.held().is_some_and(|held| held.amount == 0) {
+        "nothing is sent: the gateway shows that the money is back already; the order is cancelled once that is written down"
+    } else if pg.refunds.iter().any(|refund| refund.state == PgRefundState::Pending) {
+        "nothing is sent while the gateway is at a refund already; the order is cancelled once all of the money is back"
+    } else if pg.refund_needs_payer {
+        "a refund that needs the payer's data is opened; the order is cancelled once the gateway shows it"
+    } else {
+        "a refund is opened and driven; the order is cancelled once the gateway confirms it"
+    }
 }
 
 /// All that is held; of what came and went at the gateway already, what came, so that the refund can be confirmed.

@@ -253,8 +253,8 @@ async fn insert_payments(connection: &mut AsyncPgConnection, orders: &[OrderPlac
 }
 
 fn existing(orders: Vec<OrderRow>, lines: Vec<LineRow>, payments: Vec<PaymentRow>) -> Result<Existing, WriteError> {
-    // What the schema let in, the ids' rules let in, too; if not, code and schema do not fit.
-    let unreadable = |error: &dyn std::fmt::Display| WriteError::Fatal(format!("a row cannot be read: {error}"));
+    // A row that somebody wrote past the rules is a fault of that row: what has an id in common with it cannot be used, and stops nobody.
+    let unreadable = |error: &dyn std::fmt::Display| WriteError::Data(format!("a row that is there cannot be read: {error}"));
     let id = |text: &str| OrderId::new(text).map_err(|error| unreadable(&error));
     let mut all = Existing::default();
     for row in orders {

@@ -6,10 +6,10 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use domain::payment::{OrderId, PaymentId, PaymentState, PgReference, ProviderName};
+use domain::payment::{OrderId, PaymentId, PaymentState, PgReference, Policy, ProviderName};
 use tokio_postgres::Row;
 
-use super::{Line, operator::OnBehalf, rows::parsed, run::Scope};
+use super::{Line, operator::OnBehalf, outcome::Outcome, rows::parsed, run::Scope, unanswered::Fallen};
 use crate::{error::LineError, pg};
 
 /// A payment that this replica holds.
@@ -38,6 +38,15 @@ pub struct Claimed {
     pub held_until: Instant,
     /// The operator who wants it looked after now; none: the line itself.
     pub on_behalf: Option<Arc<OnBehalf>>,
+}
+
+/// What a claim brought.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// Payments to be looked after.
+    pub readable: Vec<Claimed>,
+    /// Rows that cannot be read. They are noted already.
+    pub unreadable: i64,
 }
 
 impl Claimed {
@@ -88,14 +97,6 @@ const CLAIM_ONE: &str = "UPDATE payment p SET holder = $2, fence = p.fence + 1, 
 
 const GIVE_BACK: &str = "UPDATE payment SET holder = NULL, lease_until = NULL, next_check_at = payment_now() WHERE payment_id = $1 AND fence = $2 AND holder = $3";
 
-const UNANSWERED: &str = "UPDATE payment SET failed_checks = failed_checks + 1, checked_at = payment_now(), last_error = $4, \
-        next_check_at = greatest(payment_now(), $5::timestamptz) + $6::bigint * interval '1 millisecond', \
-        hinted_at = CASE WHEN hinted_at IS NOT DISTINCT FROM $7 THEN NULL ELSE hinted_at END, \
-        attention = attention OR $8::text IS NOT NULL, attention_reason = coalesce(attention_reason, $8), \
-        attention_since = CASE WHEN attention_since IS NULL AND $8 IS NOT NULL THEN payment_now() ELSE attention_since END, \
-        holder = NULL, lease_until = NULL, updated_at = payment_now() \
-    WHERE payment_id = $1 AND fence = $2 AND holder = $3";
-
 impl Line {
     /// The database's time, for the beginning of a run.
     ///
@@ -129,6 +130,18 @@ impl Line {
         run_began_at: DateTime<Utc>,
         probing: bool,
     ) -> Result<Vec<Claimed>, LineError> {
+        Ok(Box::pin(self.claims(provider, scope, slots, run_began_at, probing)).await?.readable)
+    }
+
+    /// The same, with the number of rows that cannot be read. Those are noted and given back; they keep nobody else from a turn.
+    pub(super) async fn claims(
+        &self,
+        provider: &ProviderName,
+        scope: Scope,
+        slots: usize,
+        run_began_at: DateTime<Utc>,
+        probing: bool,
+    ) -> Result<Claims, LineError> {
         let held_until = self.held_from_now();
         let session = pg::session(&self.pool).await?;
         let slots = i64::try_from(slots).unwrap_or(i64::MAX);
@@ -150,7 +163,17 @@ impl Line {
                 ],
             )
             .await?;
-        rows.iter().map(|row| claimed(row, run_began_at, held_until)).collect()
+        let mut claims = Claims::default();
+        for row in &rows {
+            match claimed(row, run_began_at, held_until) {
+                Ok(claimed) => claims.readable.push(claimed),
+                Err(error) => {
+                    claims.unreadable = claims.unreadable.saturating_add(1);
+                    self.note_unreadable(row, self.policy(provider), run_began_at, &error).await?;
+                }
+            }
+        }
+        Ok(claims)
     }
 
     /// Claims one payment, due or not; none if somebody holds it, or if it is a success, which nobody asks about.
@@ -162,7 +185,44 @@ impl Line {
         let held_until = self.held_from_now();
         let session = pg::session(&self.pool).await?;
         let rows = session.rows(CLAIM_ONE, &[&payment.as_str(), &self.holder, &self.settings.run.lease_ms]).await?;
-        rows.first().map(|row| claimed(row, began, held_until)).transpose()
+        let Some(row) = rows.first() else { return Ok(None) };
+        match claimed(row, began, held_until) {
+            Ok(claimed) => Ok(Some(claimed)),
+            Err(error) => {
+                self.note_unreadable(row, &self.otherwise, began, &error).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// A row whose ids are none, which somebody wrote past the rules: it is shown to an operator and has its next turn like any payment that
+    /// could not be looked after.
+    async fn note_unreadable(
+        &self,
+        row: &Row,
+        policy: &Policy,
+        run_began_at: DateTime<Utc>,
+        error: &LineError,
+    ) -> Result<(), LineError> {
+        let (payment, order): (&str, &str) = (row.try_get("payment_id")?, row.try_get("order_id")?);
+        tracing::error!(orderId = ?order, paymentId = ?payment, %error, "Failed to reconcile order: its row cannot be read");
+        let fallen = Fallen {
+            payment,
+            order,
+            policy,
+            fence: row.try_get("fence")?,
+            hinted_at: row.try_get("hinted_at")?,
+            failed_checks: failed_checks(row)?,
+            run_began_at,
+        };
+        // What cannot be noted is due again when its claim ends; the others go on.
+        if let Err(error) = Box::pin(self.note(&fallen, error)).await {
+            tracing::warn!(paymentId = ?payment, %error, "a failure could not be noted; the claim ends by itself");
+        }
+        let provider: String = row.try_get("provider")?;
+        metrics::counter!("trueup_payment_outcomes_total", "provider" => provider, "outcome" => Outcome::Error.as_str())
+            .increment(1);
+        Ok(())
     }
 
     /// The end of a lease that is written behind this moment, at the earliest.
@@ -179,32 +239,6 @@ impl Line {
         session.run(GIVE_BACK, &[&claimed.payment.as_str(), &claimed.fence, &self.holder]).await?;
         Ok(())
     }
-
-    /// Notes that the gateway gave no answer, or that it could not be settled, and gives the claim back until its next time.
-    ///
-    /// # Errors
-    /// PostgreSQL; the lease then ends by itself.
-    pub async fn note_failure(&self, claimed: &Claimed, error: &LineError) -> Result<(), LineError> {
-        let delay_ms = self.policy(&claimed.provider).unanswered.delay_ms(claimed.failed_checks);
-        let attention = super::attention_of(error).map(domain::payment::Attention::as_str);
-        let session = pg::session(&self.pool).await?;
-        session
-            .run(
-                UNANSWERED,
-                &[
-                    &claimed.payment.as_str(),
-                    &claimed.fence,
-                    &self.holder,
-                    &error.code(),
-                    &claimed.run_began_at,
-                    &Self::jittered(delay_ms),
-                    &claimed.hinted_at,
-                    &attention,
-                ],
-            )
-            .await?;
-        Ok(())
-    }
 }
 
 fn claimed(row: &Row, run_began_at: DateTime<Utc>, held_until: Instant) -> Result<Claimed, LineError> {
@@ -216,9 +250,13 @@ fn claimed(row: &Row, run_began_at: DateTime<Utc>, held_until: Instant) -> Resul
         state: parsed(row, "state")?,
         fence: row.try_get("fence")?,
         hinted_at: row.try_get("hinted_at")?,
-        failed_checks: u32::try_from(row.try_get::<_, i32>("failed_checks")?).unwrap_or(0),
+        failed_checks: failed_checks(row)?,
         run_began_at,
         held_until,
         on_behalf: None,
     })
+}
+
+fn failed_checks(row: &Row) -> Result<u32, LineError> {
+    Ok(u32::try_from(row.try_get::<_, i32>("failed_checks")?).unwrap_or(0))
 }

@@ -132,6 +132,7 @@ const fn of_attention(attention: Attention) -> &'static str {
         Attention::UnreadableAnswer => "the gateway's answers cannot be read",
         Attention::QueryRefused => "the gateway refuses to answer about it",
         Attention::SettleFails => "settling fails for a reason that does not pass",
+        Attention::UnknownProvider => "its gateway is not in the settings",
         Attention::RefundNeedsPayer => "the refund needs data that only the payer has",
         Attention::RefundRefused => "the gateway refuses the refund",
         Attention::RefundOverdue => "the refund has been open for too long",

@@ -9,8 +9,13 @@ use domain::payment::ProviderName;
 use payment_providers::port::ProviderError;
 
 use super::{Line, gateway::Gateway};
-use crate::{error::LineError, pg};
+use crate::{
+    error::LineError,
+    pg::{self, Session},
+};
 
+/// An answer that cannot be read may be about one payment alone. So many times more of them in a row than of no answers at all open the breaker.
+const UNREADABLE_TIMES: i32 = 10;
 /// How often a well gateway's last answer is noted.
 const TELL_WELL: Duration = Duration::from_secs(5);
 
@@ -27,6 +32,17 @@ const UNWELL: &str = "INSERT INTO provider_state AS s (provider, failures, faili
     ON CONFLICT (provider) DO UPDATE SET failures = s.failures + 1, failing_since = coalesce(s.failing_since, payment_now()), \
         breaker = CASE WHEN s.breaker <> 'closed' OR s.failures + 1 >= $2 THEN 'open' ELSE s.breaker END, \
         breaker_until = CASE WHEN s.breaker <> 'closed' OR s.failures + 1 >= $2 THEN payment_now() + $3::bigint * interval '1 millisecond' \
+            ELSE s.breaker_until END, \
+        updated_at = payment_now() \
+    RETURNING breaker = 'open' AS open";
+
+/// Answers that cannot be read, in a row: what is said is about the gateway only when they are many. One that was to try the gateway leaves
+/// the breaker as it is.
+const UNREADABLE: &str = "INSERT INTO provider_state AS s (provider, failures) VALUES ($1, 1) \
+    ON CONFLICT (provider) DO UPDATE SET failures = s.failures + 1, \
+        failing_since = CASE WHEN s.failures + 1 >= $2 THEN coalesce(s.failing_since, payment_now()) ELSE s.failing_since END, \
+        breaker = CASE WHEN s.breaker = 'closed' AND s.failures + 1 >= $2 THEN 'open' ELSE s.breaker END, \
+        breaker_until = CASE WHEN s.breaker = 'closed' AND s.failures + 1 >= $2 THEN payment_now() + $3::bigint * interval '1 millisecond' \
             ELSE s.breaker_until END, \
         updated_at = payment_now() \
     RETURNING breaker = 'open' AS open";
@@ -90,17 +106,27 @@ impl Line {
             }
             ProviderError::Unavailable(_) | ProviderError::Account { .. } => {
                 let row = session.row(UNWELL, &[&name.as_str(), &breaker.failures, &breaker.open_ms]).await?;
-                if row.try_get("open")? {
-                    session.run(OUTAGE_BEGINS, &[&name.as_str()]).await?;
-                    tracing::warn!(provider = %name, %error, "the circuit breaker is open");
-                }
+                Self::note_outage(&session, name, row.try_get("open")?, error).await?;
+            }
+            ProviderError::Malformed(_) => {
+                let many = breaker.failures.saturating_mul(UNREADABLE_TIMES);
+                let row = session.row(UNREADABLE, &[&name.as_str(), &many, &breaker.open_ms]).await?;
+                Self::note_outage(&session, name, row.try_get("open")?, error).await?;
             }
             // It did answer, if only about this payment.
-            ProviderError::Refused { .. } | ProviderError::Malformed(_) => {}
+            ProviderError::Refused { .. } => {}
         }
         if !matches!(error, ProviderError::Unavailable(_) | ProviderError::Account { .. }) {
             // If this was to try the gateway, it says nothing about the breaker: the next payment tries.
             session.run(NOT_PROBED, &[&name.as_str()]).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_outage(session: &Session, name: &ProviderName, is_open: bool, error: &ProviderError) -> Result<(), LineError> {
+        if is_open {
+            session.run(OUTAGE_BEGINS, &[&name.as_str()]).await?;
+            tracing::warn!(provider = %name, %error, "the circuit breaker is open");
         }
         Ok(())
     }

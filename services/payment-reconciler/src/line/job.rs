@@ -40,6 +40,9 @@ impl Line {
             "trueup_payment_outcomes_total", "provider" => claimed.provider.to_string(), "outcome" => outcome.as_str()
         )
         .increment(1);
+        if claimed.on_behalf.is_some() {
+            self.looked.add(outcome, 1);
+        }
         outcome
     }
 

@@ -17,7 +17,10 @@ mod rows;
 pub mod run;
 mod schedule;
 pub mod settle;
+mod tally;
 pub(crate) mod turn;
+mod unanswered;
+mod unconfigured;
 mod write;
 
 use std::{
@@ -31,7 +34,7 @@ use payment_providers::port::PaymentProvider;
 use postgres_io::PostgresSettings;
 use uuid::Uuid;
 
-use self::{gateway::Gateway, settle::attention_of};
+use self::gateway::Gateway;
 use crate::{
     config::LineSettings,
     error::LineError,
@@ -56,6 +59,7 @@ pub struct Line {
     beat: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// When the run began that is under way, by this process' own clock.
     run_began: Mutex<Option<Instant>>,
+    looked: tally::Tally,
 }
 
 impl Line {
@@ -85,6 +89,7 @@ impl Line {
             settings,
             beat: OnceLock::new(),
             run_began: Mutex::default(),
+            looked: tally::Tally::default(),
         }))
     }
 

@@ -1,10 +1,10 @@
 //! What a run came to: one row in PostgreSQL, numbers for metrics, and a line in the log.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Line, outcome::Outcome, settle::is_order_failure};
+use super::{Line, outcome::Outcome, settle::is_order_failure, tally::Outcomes};
 use crate::{error::LineError, pg};
 
 /// Old reports that a run deletes, at most.
@@ -15,8 +15,12 @@ const DELETED_MAX: i64 = 1_000;
 pub struct Report {
     /// Stale orders at its start, of all replicas.
     pub found: i64,
-    /// How often each outcome came out, in this replica.
-    pub outcomes: HashMap<Outcome, i64>,
+    /// How often each outcome came out of the run, in this replica.
+    pub outcomes: Outcomes,
+    /// The same of what this replica looked after beside the runs since the last report: due checks, hints, and operators' wishes.
+    pub looked: Outcomes,
+    /// How often the work could not be claimed to its end.
+    pub broken: i64,
     /// From its start to its end.
     pub duration: Duration,
     /// It was broken off by the end of the process.
@@ -24,9 +28,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many payments came out so.
+    /// How many payments of the run came out so.
     pub fn count(&self, which: impl Fn(Outcome) -> bool) -> i64 {
-        self.outcomes.iter().filter(|(outcome, _)| which(**outcome)).map(|(_, count)| count).sum()
+        sum(&self.outcomes, which)
     }
 
     /// Payments that were looked after without a failure.
@@ -35,38 +39,45 @@ impl Report {
         self.count(|outcome| !is_failure(outcome) && outcome != Outcome::GivenBack)
     }
 
-    /// Payments that failed: no answer, no settle, or an order that could not have its products.
+    /// What failed: payments without an answer or a settle, orders that could not have their products, and work that could not be claimed.
     #[must_use]
     pub fn failures(&self) -> i64 {
-        self.count(is_failure)
+        self.count(is_failure).saturating_add(self.broken)
     }
 
-    /// All payments that were claimed.
+    /// All payments that the run claimed.
     #[must_use]
     pub fn asked(&self) -> i64 {
         self.count(|_| true)
     }
 
-    /// The numbers of the row, by their columns' names.
-    fn counts(&self) -> [(&'static str, i64); 8] {
-        let is = |wanted: Outcome| self.count(|outcome| outcome == wanted);
-        let refunded = self.count(|outcome| matches!(outcome, Outcome::Refunding(_) | Outcome::RefundDriven | Outcome::Refunded));
+    /// The numbers of the row, by their columns' names: of the run, and of what was looked after beside it.
+    fn counts(&self) -> [(&'static str, i64); 9] {
+        let all = |which: fn(Outcome) -> bool| self.count(which).saturating_add(sum(&self.looked, which));
         [
             ("found", self.found),
-            ("asked", self.asked()),
-            ("settled", is(Outcome::Settled)),
-            ("failed", is(Outcome::Failed)),
-            ("waiting", is(Outcome::Waiting)),
-            ("refunded", refunded),
-            ("attention", is(Outcome::Attention)),
-            ("errors", self.failures()),
+            ("asked", all(|_| true)),
+            ("looked", sum(&self.looked, |_| true)),
+            ("settled", all(|outcome| outcome == Outcome::Settled)),
+            ("failed", all(|outcome| outcome == Outcome::Failed)),
+            ("waiting", all(|outcome| outcome == Outcome::Waiting)),
+            ("refunded", all(|outcome| matches!(outcome, Outcome::Refunding(_) | Outcome::RefundDriven | Outcome::Refunded))),
+            ("attention", all(|outcome| outcome == Outcome::Attention)),
+            ("errors", all(is_failure).saturating_add(self.broken)),
         ]
     }
 
     pub(super) fn add(&mut self, outcome: Outcome, more: i64) {
+        if more == 0 {
+            return;
+        }
         let count = self.outcomes.entry(outcome).or_default();
         *count = count.saturating_add(more);
     }
+}
+
+fn sum(outcomes: &Outcomes, which: impl Fn(Outcome) -> bool) -> i64 {
+    outcomes.iter().filter(|(outcome, _)| which(**outcome)).map(|(_, count)| count).sum()
 }
 
 const fn is_failure(outcome: Outcome) -> bool {
@@ -77,8 +88,8 @@ const fn is_failure(outcome: Outcome) -> bool {
     }
 }
 
-const REPORT: &str = "INSERT INTO payment_run (holder, started_at, finished_at, found, asked, settled, failed, waiting, refunded, attention, \
-    errors, duration_ms, interrupted) VALUES ($1, $2, payment_now(), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+const REPORT: &str = "INSERT INTO payment_run (holder, started_at, finished_at, found, asked, looked, settled, failed, waiting, refunded, \
+    attention, errors, duration_ms, interrupted) VALUES ($1, $2, payment_now(), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 const DELETE: &str = "DELETE FROM payment_run WHERE run_id IN (SELECT run_id FROM payment_run \
     WHERE finished_at < payment_now() - $1::bigint * interval '1 hour' ORDER BY finished_at LIMIT $2)";
@@ -90,10 +101,11 @@ impl Line {
     /// PostgreSQL; log and metrics have it all the same.
     pub(super) async fn write_report(&self, report: &Report, began_at: DateTime<Utc>) -> Result<(), LineError> {
         let counts = report.counts();
-        let [found, asked, settled, failed, waiting, refunded, attention, errors] = counts.map(|(_, count)| count);
+        let [found, asked, looked, settled, failed, waiting, refunded, attention, errors] = counts.map(|(_, count)| count);
         tracing::info!(
             found,
             asked,
+            looked,
             settled,
             failed,
             waiting,
@@ -111,28 +123,54 @@ impl Line {
         for (name, count) in counts {
             metrics::gauge!("trueup_payment_last_run", "count" => name).set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
         }
-        let duration_ms = i64::try_from(report.duration.as_millis()).unwrap_or(i64::MAX);
+        self.keep_report(report, began_at).await?;
         let session = pg::session(&self.pool).await?;
-        session
-            .run(
-                REPORT,
-                &[
-                    &self.holder,
-                    &began_at,
-                    &found,
-                    &asked,
-                    &settled,
-                    &failed,
-                    &waiting,
-                    &refunded,
-                    &attention,
-                    &errors,
-                    &duration_ms,
-                    &report.interrupted,
-                ],
-            )
-            .await?;
         session.run(DELETE, &[&self.settings.run.reports_kept_hours, &DELETED_MAX]).await?;
+        Ok(())
+    }
+
+    /// What was looked after since the last run, when there will be no other: the reports add up to all that was done.
+    ///
+    /// # Errors
+    /// PostgreSQL.
+    pub(super) async fn report_rest(&self) -> Result<(), LineError> {
+        let looked = self.looked.take();
+        if looked.is_empty() {
+            return Ok(());
+        }
+        let began_at = self.now().await?;
+        self.keep_report(&Report { looked, interrupted: true, ..Report::default() }, began_at).await
+    }
+
+    /// Writes the row. What was looked after beside the run is told by the next one if that fails.
+    async fn keep_report(&self, report: &Report, began_at: DateTime<Utc>) -> Result<(), LineError> {
+        let kept = self.insert_report(report, began_at).await;
+        if kept.is_err() {
+            self.looked.put_back(&report.looked);
+        }
+        kept
+    }
+
+    async fn insert_report(&self, report: &Report, began_at: DateTime<Utc>) -> Result<(), LineError> {
+        let [found, asked, looked, settled, failed, waiting, refunded, attention, errors] =
+            report.counts().map(|(_, count)| count);
+        let duration_ms = i64::try_from(report.duration.as_millis()).unwrap_or(i64::MAX);
+        let params: pg::Params<'_> = &[
+            &self.holder,
+            &began_at,
+            &found,
+            &asked,
+            &looked,
+            &settled,
+            &failed,
+            &waiting,
+            &refunded,
+            &attention,
+            &errors,
+            &duration_ms,
+            &report.interrupted,
+        ];
+        pg::session(&self.pool).await?.run(REPORT, params).await?;
         Ok(())
     }
 }
@@ -159,6 +197,10 @@ mod tests {
             report.add(outcome, more);
         }
         assert_eq!((report.successes(), report.failures(), report.asked()), (7, 2, 10));
-        assert_eq!(report.counts().map(|(_, count)| count), [7, 10, 3, 1, 0, 3, 1, 2]);
+        assert_eq!(report.counts().map(|(_, count)| count), [7, 10, 0, 3, 1, 0, 3, 1, 2]);
+        report.looked = [(Outcome::Settled, 2), (Outcome::Error, 1)].into();
+        report.broken = 1;
+        assert_eq!((report.successes(), report.failures(), report.asked()), (7, 3, 10), "the run's own");
+        assert_eq!(report.counts().map(|(_, count)| count), [7, 13, 3, 5, 1, 0, 3, 1, 4], "and all");
     }
 }

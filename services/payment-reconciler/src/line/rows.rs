@@ -41,7 +41,7 @@ pub struct Locked {
 pub struct LockedRefund {
     /// The refund.
     pub refund: Refund,
-    /// Since when it is wanted, or wanted again, in milliseconds.
+    /// Since when it is wanted, or wanted again, in milliseconds, without the time in which its gateway could not be asked.
     pub age_ms: i64,
     /// How long ago it was sent, if it is being sent.
     pub sent_ms: Option<i64>,
@@ -60,7 +60,8 @@ const PAYMENT: &str = "SELECT p.payment_id, p.order_id, p.provider, p.reference,
 const OTHERS: &str = "SELECT state FROM payment WHERE order_id = $1 AND payment_id <> $2";
 
 const REFUND: &str = "SELECT refund_id, amount, currency, reason, state, attempt, sends, pg_refund_id, held, restock, watch_until, \
-    (extract(epoch FROM payment_now() - coalesce(reopened_at, created_at)) * 1000)::bigint AS age_ms, \
+    (extract(epoch FROM payment_now() - coalesce(reopened_at, created_at)) * 1000)::bigint - payment_outage_ms( \
+        (SELECT p.provider FROM payment p WHERE p.payment_id = refund.payment_id), coalesce(reopened_at, created_at), payment_now()) AS age_ms, \
     (extract(epoch FROM payment_now() - sending_since) * 1000)::bigint AS sent_ms \
     FROM refund WHERE payment_id = $1 FOR NO KEY UPDATE";
 

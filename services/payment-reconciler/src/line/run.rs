@@ -1,7 +1,6 @@
 //! A run: everything that was due when it began, each payment on its own, as many at a time as there are slots.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +11,13 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use super::report::Report;
-use super::{Line, claim::Claimed, gateway::Slot, outcome::Outcome};
+use super::{
+    Line,
+    claim::{Claimed, Claims},
+    gateway::Slot,
+    outcome::Outcome,
+    tally::Outcomes,
+};
 use crate::error::LineError;
 
 /// How often a run that waits for a slot looks whether there is one, if nobody tells it.
@@ -30,8 +35,12 @@ pub enum Scope {
     Late,
 }
 
-/// How often each outcome came out, if nothing kept the work from being claimed.
-pub(super) type Drained = Result<HashMap<Outcome, i64>, LineError>;
+/// How often each outcome came out, and what kept the rest of the work from being claimed, if something did.
+#[derive(Debug, Default)]
+pub(super) struct Drained {
+    pub outcomes: Outcomes,
+    pub failed: Option<LineError>,
+}
 
 impl Line {
     /// One run: what was due when it began. Whoever else works meanwhile, in this replica or another one, shares its work by claims.
@@ -54,15 +63,26 @@ impl Line {
         }
         let mut failed = None;
         while let Some(drained) = providers.join_next().await {
-            match drained.unwrap_or(Err(LineError::TaskLost)) {
-                Ok(outcomes) => outcomes.into_iter().for_each(|(outcome, count)| report.add(outcome, count)),
-                Err(error) => failed = Some(error),
+            let lost = |_| Drained { failed: Some(LineError::TaskLost), ..Drained::default() };
+            let drained = drained.unwrap_or_else(lost);
+            drained.outcomes.into_iter().for_each(|(outcome, count)| report.add(outcome, count));
+            report.broken = report.broken.saturating_add(i64::from(drained.failed.is_some()));
+            failed = drained.failed.or(failed);
+        }
+        if scope == Scope::Run {
+            match Box::pin(self.note_unconfigured(began_at)).await {
+                Ok(noted) => report.add(Outcome::Error, noted),
+                Err(error) => {
+                    report.broken = report.broken.saturating_add(1);
+                    failed = Some(error);
+                }
             }
         }
         report.duration = began.elapsed();
         report.interrupted = stop.is_cancelled();
         if scope == Scope::Run {
-            self.write_report(&report, began_at).await?;
+            report.looked = self.looked.take();
+            Box::pin(self.write_report(&report, began_at)).await?;
         }
         failed.map_or(Ok(report), Err)
     }
@@ -78,7 +98,10 @@ impl Line {
         stop: &CancellationToken,
         mut claiming: Option<DropGuard>,
     ) -> Drained {
-        let gateway = Arc::clone(self.gateway(name)?);
+        let gateway = match self.gateway(name) {
+            Ok(gateway) => Arc::clone(gateway),
+            Err(error) => return Drained { failed: Some(error), ..Drained::default() },
+        };
         let mut report = Report::default();
         let mut jobs: JoinSet<Outcome> = JoinSet::new();
         let mut failed = None;
@@ -97,9 +120,14 @@ impl Line {
                 match self.next_claims(name, scope, slots.len(), began_at, jobs.is_empty()).await {
                     Ok((claims, probe)) => {
                         self.progressed(scope);
-                        is_more = !claims.is_empty();
+                        is_more = !claims.readable.is_empty() || claims.unreadable > 0;
                         is_probe = probe;
-                        claims.into_iter().zip(slots).for_each(|(claimed, slot)| self.spawn(&mut jobs, claimed, slot, stop));
+                        self.count(scope, &mut report, Outcome::Error, claims.unreadable);
+                        claims
+                            .readable
+                            .into_iter()
+                            .zip(slots)
+                            .for_each(|(claimed, slot)| self.spawn(&mut jobs, claimed, slot, stop));
                     }
                     Err(error) => {
                         is_more = false;
@@ -119,13 +147,21 @@ impl Line {
                 () = tokio::time::sleep(LOOK_AGAIN), if is_more => {}
             }
         }
-        failed.map_or(Ok(report.outcomes), Err)
+        Drained { outcomes: report.outcomes, failed }
     }
 
     /// Counts a job that has ended. One that panicked keeps its lease; its payment is due again when that ends.
     fn ended(&self, scope: Scope, report: &mut Report, ended: Result<Outcome, JoinError>) {
         self.progressed(scope);
-        report.add(ended.unwrap_or(Outcome::Error), 1);
+        self.count(scope, report, ended.unwrap_or(Outcome::Error), 1);
+    }
+
+    /// What looks do is told by the next run's report.
+    fn count(&self, scope: Scope, report: &mut Report, outcome: Outcome, more: i64) {
+        report.add(outcome, more);
+        if scope != Scope::Run {
+            self.looked.add(outcome, more);
+        }
     }
 
     /// Claims for `free` slots, and whether the one claim is to try a gateway whose breaker is open.
@@ -136,12 +172,12 @@ impl Line {
         free: usize,
         began_at: DateTime<Utc>,
         idle: bool,
-    ) -> Result<(Vec<Claimed>, bool), LineError> {
-        let claims = self.claim(name, scope, free, began_at, false).await?;
+    ) -> Result<(Claims, bool), LineError> {
+        let claims = self.claims(name, scope, free, began_at, false).await?;
         // Nothing at all may mean that the breaker is open; then one payment tries the gateway.
-        if claims.is_empty() && idle && self.may_probe(name).await? {
-            let probe = self.claim(name, scope, 1, began_at, true).await?;
-            if probe.is_empty() {
+        if claims.readable.is_empty() && claims.unreadable == 0 && idle && self.may_probe(name).await? {
+            let probe = self.claims(name, scope, 1, began_at, true).await?;
+            if probe.readable.is_empty() {
                 self.not_probed(name).await?;
             }
             return Ok((probe, true));

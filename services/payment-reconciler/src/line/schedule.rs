@@ -9,10 +9,8 @@ use domain::payment::ProviderName;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Line,
-    run::{Drained, Scope},
-};
+use super::{Line, run::Scope};
+use crate::error::LineError;
 
 impl Line {
     /// Makes runs and looks until `stop`, and waits for what is under way then.
@@ -23,6 +21,9 @@ impl Line {
         }
         self.repeat_runs(&stop).await;
         looks.join_all().await;
+        if let Err(error) = self.report_rest().await {
+            tracing::warn!(%error, "what was looked after since the last report is in no report");
+        }
     }
 
     /// Runs never overlap. A failed one is logged, and the next comes at its time.
@@ -32,7 +33,8 @@ impl Line {
         while !stop.is_cancelled() {
             self.progressed(Scope::Run);
             self.run_began(Some(Instant::now()));
-            if let Err(error) = self.run_once(Scope::Run, stop).await {
+            if let Err(error) = Box::pin(self.run_once(Scope::Run, stop)).await {
+                metrics::counter!("trueup_payment_runs_failed_total").increment(1);
                 tracing::error!(%error, "Reconciliation: the run failed; the next one comes at its time");
             }
             self.run_began(None);
@@ -63,8 +65,10 @@ impl Line {
             let claimed = CancellationToken::new();
             let (line, name, stop_look, claiming) = (Arc::clone(&self), name.clone(), stop.clone(), claimed.clone().drop_guard());
             looks.spawn(async move {
-                let began_at = line.now().await?;
-                line.drain(&name, line.scope_of_look(), began_at, &stop_look, Some(claiming)).await
+                match line.now().await {
+                    Ok(began_at) => line.drain(&name, line.scope_of_look(), began_at, &stop_look, Some(claiming)).await.failed,
+                    Err(error) => Some(error),
+                }
             });
             claimed.cancelled().await;
             pause(interval, &stop).await;
@@ -78,10 +82,10 @@ impl Line {
     }
 }
 
-fn log_failed(look: Result<Drained, tokio::task::JoinError>) {
+fn log_failed(look: Result<Option<LineError>, tokio::task::JoinError>) {
     match look {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::error!(%error, "what is due could not be looked after; the next look comes at its time"),
+        Ok(None) => {}
+        Ok(Some(error)) => tracing::error!(%error, "what is due could not be looked after; the next look comes at its time"),
         Err(error) => tracing::error!(%error, "a look for what is due ended in its middle"),
     }
 }

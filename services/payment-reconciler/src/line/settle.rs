@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use domain::payment::{
-    Attention, Case, Judgement, OrderState, PaymentState, PgAnswer, ProductId, RefundReason, Stock, Verdict, expiry, judge,
-    swept_until,
+    Case, Judgement, OrderState, PaymentState, PgAnswer, ProductId, RefundReason, Stock, Verdict, expiry, judge, swept_until,
 };
 use payment_providers::port::RefundOrder;
 
@@ -290,15 +289,4 @@ pub(super) const fn is_order_failure(reason: RefundReason) -> bool {
         reason,
         RefundReason::ProductNotFound | RefundReason::OutOfStock | RefundReason::AmountMismatch | RefundReason::CurrencyMismatch
     )
-}
-
-/// The flag that a failure raises at once, because trying again will not help.
-pub(super) fn attention_of(error: &LineError) -> Option<Attention> {
-    use payment_providers::port::ProviderError;
-    match error {
-        LineError::Provider(ProviderError::Malformed(_)) => Some(Attention::UnreadableAnswer),
-        LineError::Provider(ProviderError::Refused { .. }) => Some(Attention::QueryRefused),
-        error if error.is_lasting() => Some(Attention::SettleFails),
-        _ => None,
-    }
 }

@@ -156,8 +156,8 @@ fn reports() -> Value {
     let verdict = json!({"enum": ["clean", "difference", "cannot_tell"]});
     json!({
         "Runs": exactly(json!({"runs": {"type": "array", "items": exactly(json!({
-            "runId": count(), "startedAt": time(), "finishedAt": time(), "found": count(), "asked": count(), "settled": count(),
-            "failed": count(), "waiting": count(), "refunded": count(), "attention": count(), "errors": count(), "durationMs": count(),
+            "runId": count(), "startedAt": time(), "finishedAt": time(), "found": count(), "asked": count(), "looked": count(),
+            "settled": count(), "failed": count(), "waiting": count(), "refunded": count(), "attention": count(), "errors": count(), "durationMs": count(),
             "interrupted": flag(),
         }))}})),
         "Callbacks": exactly(json!({"callbacks": {"type": "array", "items": exactly(json!({

@@ -1,6 +1,6 @@
 //! The operators' interface on a real PostgreSQL.
 
-use domain::payment::{Currency, Money, PgAnswer};
+use domain::payment::{Currency, Money, PgAnswer, PgPayment};
 use payment_providers::port::ProviderError;
 use payment_reconciler::audit::AuditSettings;
 use reqwest::Method;
@@ -153,6 +153,12 @@ async fn a_completed_order_is_cancelled_by_a_refund_that_the_line_drives() {
     let dry = stage.post(path, cancel(true)).await.json();
     assert!(dry["payments"][0]["would"].as_str().unwrap().contains("cancelled"));
     assert_eq!(stage.sql.number("SELECT count(*) FROM refund").await, 0);
+
+    // Somebody gave it back at the gateway's dashboard: there is nothing to send.
+    stage.pg.says("ref-a", Ok(PgAnswer::Found(PgPayment { refunded: WON(15_000), ..paid(WON(15_000)) })));
+    let dry = stage.post(path, cancel(true)).await.json();
+    assert!(dry["payments"][0]["would"].as_str().unwrap().starts_with("nothing is sent"), "{dry}");
+    stage.pg.says("ref-a", Ok(PgAnswer::Found(paid(WON(15_000)))));
 
     let done = stage.post(path, cancel(false)).await.json();
     assert_eq!(done["order"]["payments"][0]["state"], "REFUNDING");

@@ -337,3 +337,33 @@ async fn what_was_written_stays() {
         assert_eq!(attempt(&client, &[sql]).await, refusal, "{sql}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_the_code_refuses_is_refused_and_a_row_from_before_can_still_move() {
+    let client = placed().await;
+    for bad in [
+        "INSERT INTO customer_order (order_id, amount, currency) VALUES ('bad 1', 15000, 'KRW');",
+        "INSERT INTO order_line VALUES ('o', 'a product', 2);",
+        "INSERT INTO payment (payment_id, order_id, provider, reference, amount, currency) VALUES ('y 2', 'o', 'pg', 'r2', 15000, 'KRW');",
+        "INSERT INTO payment (payment_id, order_id, provider, reference, amount, currency) VALUES ('y2', 'o', 'pg', E'r\\t2', 15000, 'KRW');",
+    ] {
+        assert_eq!(attempt(&client, &[bad]).await, "payment_line_opaque_ids", "{bad}");
+    }
+    plant(&client, "INSERT INTO customer_order (order_id, amount, currency) VALUES ('bad 1', 15000, 'KRW')").await;
+    assert_eq!(attempt(&client, &["UPDATE customer_order SET state = 'CANCELLED' WHERE order_id = 'bad 1';"]).await, "committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schemas_rule_for_ids_is_the_codes_for_every_character() {
+    let client = placed().await;
+    let sql = "SELECT array_agg(c ORDER BY c) FROM generate_series(1, 1114111) c WHERE NOT c BETWEEN 55296 AND 57343 AND NOT is_opaque_id(chr(c))";
+    let refused: Vec<i32> = client.query_one(sql, &[]).await.unwrap().get(0);
+    let refuses = |c: &char| c.to_string().parse::<domain::payment::OrderId>().is_err();
+    let expected: Vec<i32> = ('\u{1}'..=char::MAX).filter(refuses).map(|c| i32::try_from(u32::from(c)).unwrap()).collect();
+    assert_eq!(refused, expected);
+    for (length, fits) in [(0, false), (1, true), (64, true), (65, false)] {
+        let id = "회".repeat(length);
+        let row = client.query_one("SELECT is_opaque_id($1)", &[&id]).await.unwrap();
+        assert_eq!((row.get::<_, bool>(0), id.parse::<domain::payment::OrderId>().is_ok()), (fits, fits));
+    }
+}

@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use contracts::order::PaymentAttempt;
 use domain::payment::Currency;
-use payment_providers::ProviderKind;
-use payment_reconciler::observe;
+use payment_providers::{
+    ProviderKind,
+    port::{Advice, ProviderError},
+};
+use payment_reconciler::{Line, observe};
 use pg_simulator::{Answer, Call, Fault, NewPayment, Script};
+use uuid::Uuid;
 
 use crate::{
     http::stage_on,
-    orders::{attempt, db, order},
-    refund_stage::{AMOUNT, HOUR, MINUTE, SECOND, Stage, patient, reference},
+    orders::{attempt, db, order, settings},
+    refund_stage::{AMOUNT, HOUR, MINUTE, SECOND, Stage, gateway, patient, reference},
+    scripted::Scripted,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,6 +86,25 @@ async fn every_end_is_told_once() {
     stage.place("failed", Script::failed()).await;
     stage.place_of("gone", "nothing", vec![Script::paid()]).await;
     stage.place("odd", Script::default().then(Answer::Strange("REVIEWED".to_owned()))).await;
+    stage.place("mangled", Script::paid().fault(Call::Query, u32::MAX, Fault::Malformed)).await;
+    // A gateway that refuses to answer about a payment, and a line that cannot be read, so that its order cannot be settled.
+    let scripted = Scripted::named("scripted");
+    let refusal = ProviderError::Refused { code: "FORBIDDEN".to_owned(), message: String::new(), advice: Advice::Manual };
+    scripted.says("ref-refused", Err(refusal));
+    let mut refused = order("refused");
+    refused.payments = vec![attempt("p-refused", "scripted", "ref-refused")];
+    stage.sql.place(&refused).await;
+    let gateways = vec![gateway(&stage.simulator, ProviderKind::Generic, "sim"), scripted];
+    let line = Line::new(&settings(&stage.world), gateways, Uuid::from_u128(2), patient()).unwrap();
+    let stage = Stage { line, ..stage };
+    stage.place("unsettled", Script::paid()).await;
+    stage
+        .sql
+        .run(
+            "SET session_replication_role = replica; UPDATE order_line SET product_id = 'two words' WHERE order_id = 'unsettled';
+             SET session_replication_role = origin",
+        )
+        .await;
     stage.run_after(11 * MINUTE).await;
     stage.run_for(HOUR, 10 * MINUTE).await;
     let told = "SELECT string_agg(event_key || ' ' || replace(event_type, 'trueup.payment.v1.', ''), ', ' ORDER BY event_key, outbox_id) FROM outbox";
@@ -92,9 +116,21 @@ async fn every_end_is_told_once() {
             format!("{order} {}", kind.rsplit('.').next().unwrap())
         })
         .collect();
-    let expected =
-        ["failed OrderFailed", "gone PaymentRefunded", "gone OrderFailed", "odd OrderNeedsAttention", "paid OrderCompleted"];
+    let expected = [
+        "failed OrderFailed",
+        "gone PaymentRefunded",
+        "gone OrderFailed",
+        "mangled OrderNeedsAttention",
+        "odd OrderNeedsAttention",
+        "paid OrderCompleted",
+        "refused OrderNeedsAttention",
+        "unsettled OrderNeedsAttention",
+    ];
     assert_eq!(kinds, expected);
+    let shown = ["mangled", "refused", "unsettled"].map(|id| format!("p-{id}"));
+    assert_eq!(stage.attention(&shown[0]).await, "unreadable_answer");
+    assert_eq!(stage.attention(&shown[1]).await, "query_refused");
+    assert_eq!(stage.attention(&shown[2]).await, "settle_fails");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ mod contradictions;
 mod database;
 mod foresight;
 mod guards;
+mod handover;
 mod hints;
 mod http;
 mod intake;

@@ -11,6 +11,7 @@ use payment_providers::{
 use payment_reconciler::{
     Line,
     config::LineSettings,
+    error::LineError,
     line::run::{Report, Scope},
 };
 use pg_simulator::{NewPayment, Options, Script, Simulator};
@@ -116,7 +117,12 @@ impl Stage {
 
     /// A run of this moment.
     pub async fn run(&self) -> Report {
-        Box::pin(self.line.run_once(Scope::Run, &CancellationToken::new())).await.unwrap()
+        self.turn(Scope::Run).await.unwrap()
+    }
+
+    /// A run or a look, which may fail.
+    pub async fn turn(&self, scope: Scope) -> Result<Report, LineError> {
+        Box::pin(self.line.run_once(scope, &CancellationToken::new())).await
     }
 
     /// Time passes, then a run is made.

@@ -1,0 +1,1 @@
+ALTER TABLE payment_run DROP COLUMN looked;

@@ -1,0 +1,56 @@
+//! Payments of gateways that are not in the settings: nobody can ask about them, so an operator is shown them. When the gateway is there
+//! (again), they are due like any other, and the first answer lifts the flag.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::payment::ProviderName;
+
+use super::{Line, rows::parsed, run::Scope};
+use crate::{
+    error::LineError,
+    pg::{self, Params},
+};
+
+/// Gateways that are looked at in a run, at most.
+const GATEWAYS_MAX: i64 = 16;
+/// Payments of one of them that are noted in a run, at most; the others follow in the next runs.
+const NOTED_MAX: usize = 100;
+/// How much longer they wait than others do: another replica, of newer settings, may know the gateway.
+const OTHERS_FIRST: TimeDelta = TimeDelta::minutes(5);
+
+/// Whose payments are to be asked about. One look into the index a gateway, however many payments there are.
+const GATEWAYS: &str = "WITH RECURSIVE fresh AS ( \
+        (SELECT provider FROM payment WHERE next_check_at IS NULL AND state = 'PENDING' ORDER BY provider LIMIT 1) \
+        UNION ALL SELECT (SELECT p.provider FROM payment p WHERE p.next_check_at IS NULL AND p.state = 'PENDING' \
+            AND p.provider > fresh.provider ORDER BY p.provider LIMIT 1) FROM fresh WHERE fresh.provider IS NOT NULL), \
+    due AS ( \
+        (SELECT provider FROM payment WHERE next_check_at IS NOT NULL ORDER BY provider LIMIT 1) \
+        UNION ALL SELECT (SELECT p.provider FROM payment p WHERE p.next_check_at IS NOT NULL \
+            AND p.provider > due.provider ORDER BY p.provider LIMIT 1) FROM due WHERE due.provider IS NOT NULL) \
+    SELECT provider FROM (SELECT provider FROM fresh UNION SELECT provider FROM due) named \
+    WHERE provider IS NOT NULL AND provider <> ALL($1::text[]) ORDER BY provider LIMIT $2";
+
+impl Line {
+    /// Notes what is due of gateways that are not in the settings, as asks that failed; how many those were.
+    ///
+    /// # Errors
+    /// PostgreSQL.
+    pub(super) async fn note_unconfigured(&self, began_at: DateTime<Utc>) -> Result<i64, LineError> {
+        let known: Vec<&str> = self.gateways.keys().map(ProviderName::as_str).collect();
+        let session = pg::session(&self.pool).await?;
+        let params: Params<'_> = &[&known, &GATEWAYS_MAX];
+        let rows = session.rows(GATEWAYS, params).await?;
+        drop(session);
+        let since = began_at.checked_sub_signed(OTHERS_FIRST).unwrap_or(began_at);
+        let mut noted: i64 = 0;
+        for row in &rows {
+            let name: ProviderName = parsed(row, "provider")?;
+            let claims = self.claims(&name, Scope::Run, NOTED_MAX, since, false).await?;
+            noted = noted.saturating_add(claims.unreadable);
+            for claimed in claims.readable {
+                self.conclude(&claimed, &Err(LineError::UnknownProvider(name.to_string()))).await;
+                noted = noted.saturating_add(1);
+            }
+        }
+        Ok(noted)
+    }
+}
