@@ -263,3 +263,39 @@ async fn an_event_whose_id_no_index_takes_is_stored_all_the_same_and_known_again
     }
     assert_eq!(stage.take(&body("ref-a", "no\\u0000text"), true).await.unwrap(), Taken::Stored);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unsigned_ones_about_unknown_payments_have_a_bound_of_their_own() {
+    let settings = CallbackSettings { unknown_per_s: 1, unknown_burst: 3, ..generous() };
+    let stage = stage("unknown-bound", settings).await;
+    stage.sql.place(&order("a")).await;
+    // At most three and one more for each second that passes meanwhile.
+    let mut refused = 0;
+    for number in 0..200 {
+        let taken = stage.take(&body(&format!("nobodys-{number}"), &format!("u{number}")), false).await;
+        refused += i32::from(matches!(taken, Err(DeskError::TooMany)));
+    }
+    assert!(refused > 100, "{refused} of 200 refused");
+    assert_eq!(stage.take(&body("ref-a", "known"), false).await.unwrap(), Taken::Stored, "what is known is not bounded by it");
+    assert_eq!(
+        stage.take(&body("nobodys", "signed"), true).await.unwrap(),
+        Taken::Waiting { authenticated: true },
+        "nor what is signed"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_hint_may_come_sooner_behind_an_ask_than_an_unsigned_one() {
+    let settings = CallbackSettings { signed_gap_ms: 3_600_000, unsigned_gap_ms: 7_200_000, ..generous() };
+    let stage = stage("gaps", settings).await;
+    stage.sql.place(&order("a")).await;
+    let mut hinted = Vec::new();
+    for (number, (minutes, signed)) in [(30, false), (30, true), (90, false), (90, true), (150, false)].into_iter().enumerate() {
+        stage.asked("p-a").await;
+        stage.sql.run("UPDATE payment_callback SET hint_at = NULL").await;
+        stage.sql.time_passes(minutes * 60_000).await;
+        assert_eq!(stage.take(&body("ref-a", &format!("e{number}")), signed).await.unwrap(), Taken::Stored);
+        hinted.push(stage.hinted("p-a").await);
+    }
+    assert_eq!(hinted, [false, false, false, true, true], "an hour for signed ones, and two for the others");
+}
