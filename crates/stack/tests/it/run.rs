@@ -44,6 +44,9 @@ fn ctrl_c_in_the_middle_leaves_nothing_and_the_next_run_is_whole_and_clean() {
     assert!(output.contains("\nverdict: clean\n"), "{output}");
     assert_eq!(output.matches(": CLEAN").count(), 2, "both coupons are audited: {output}");
     assert!(output.contains("money check: clean"), "{output}");
+    for dialect in ["generic", "stripe", "toss"] {
+        assert!(output.contains(&format!("  {dialect}: clean, ")), "the audit of each gateway's list: {output}");
+    }
     assert_eq!(local.left(), [], "a process is left");
     assert!(local.wait_ports_free(), "a port is still held");
 }
