@@ -25,6 +25,9 @@ pub struct Session {
     client: Client,
     statements: Mutex<HashMap<&'static str, Statement>>,
     in_transaction: AtomicBool,
+    /// Whether an answer did not come in time: what the server does with what it was sent is unknown, and nothing more is sent.
+    is_silent: AtomicBool,
+    answer_max: Duration,
 }
 
 /// Makes sessions for the pool.
@@ -33,8 +36,8 @@ pub struct Sessions(PostgresSettings);
 /// A bounded pool of sessions.
 pub type Pool = managed::Pool<Sessions>;
 
-/// A session of the pool; it goes back when dropped. One on which a transaction was left open is closed instead, at once: lying in the pool,
-/// it would keep its locks.
+/// A session of the pool; it goes back when dropped. One on which a transaction was left open, or of which nothing is heard, is closed instead, at
+/// once: lying in the pool, it would keep its locks.
 pub struct Pooled(Option<Object<Sessions>>);
 
 impl Deref for Pooled {
@@ -51,7 +54,7 @@ impl Deref for Pooled {
 impl Drop for Pooled {
     fn drop(&mut self) {
         if let Some(object) = self.0.take()
-            && object.in_transaction.load(Ordering::SeqCst)
+            && object.is_unfit()
         {
             drop(Object::take(object));
         }
@@ -64,12 +67,20 @@ impl managed::Manager for Sessions {
 
     async fn create(&self) -> Result<Session, ConnectError> {
         let client = raw_client(&self.0).await?;
-        Ok(Session { client, statements: Mutex::default(), in_transaction: AtomicBool::new(false) })
+        // The server ends what takes longer than its own bound, and tells; the rest is the way there and back.
+        let answer_max = Duration::from_millis(self.0.statement_timeout_ms.saturating_add(self.0.peer_timeout_ms));
+        Ok(Session {
+            client,
+            statements: Mutex::default(),
+            in_transaction: AtomicBool::new(false),
+            is_silent: AtomicBool::new(false),
+            answer_max,
+        })
     }
 
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<ConnectError> {
-        if session.client.is_closed() || session.in_transaction.load(Ordering::SeqCst) {
-            return Err(RecycleError::message("closed, or left in the middle of a transaction"));
+        if session.client.is_closed() || session.is_unfit() {
+            return Err(RecycleError::message("closed, silent, or left in the middle of a transaction"));
         }
         Ok(())
     }
@@ -100,12 +111,35 @@ pub async fn session(pool: &Pool) -> Result<Pooled, LineError> {
 }
 
 impl Session {
-    async fn statement(&self, sql: &'static str) -> Result<Statement, tokio_postgres::Error> {
+    /// Waits for the server no longer than it may take, also when the connection itself gives no sign that it is dead. What was begun then is
+    /// unknown, and the session is not handed on.
+    fn answered<T>(
+        &self,
+        call: impl Future<Output = Result<T, tokio_postgres::Error>> + Send,
+    ) -> impl Future<Output = Result<T, LineError>> + Send {
+        // Held elsewhere, so that whoever waits for one statement behind another does not carry all of them.
+        let call = Box::pin(call);
+        async move {
+            if !self.is_silent.load(Ordering::SeqCst)
+                && let Ok(answer) = tokio::time::timeout(self.answer_max, call).await
+            {
+                return Ok(answer?);
+            }
+            self.is_silent.store(true, Ordering::SeqCst);
+            Err(LineError::Session(format!("no answer within {} ms", self.answer_max.as_millis())))
+        }
+    }
+
+    fn is_unfit(&self) -> bool {
+        self.in_transaction.load(Ordering::SeqCst) || self.is_silent.load(Ordering::SeqCst)
+    }
+
+    async fn statement(&self, sql: &'static str) -> Result<Statement, LineError> {
         let known = self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
         if let Some(statement) = known {
             return Ok(statement);
         }
-        let statement = self.client.prepare(sql).await?;
+        let statement = self.answered(self.client.prepare(sql)).await?;
         self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
         Ok(statement)
     }
@@ -127,7 +161,7 @@ impl Session {
     /// PostgreSQL.
     pub async fn rows(&self, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>, LineError> {
         let statement = self.statement(sql).await?;
-        Ok(self.client.query(&statement, params).await?)
+        self.answered(self.client.query(&statement, params)).await
     }
 
     /// The one row of a query.
@@ -136,7 +170,7 @@ impl Session {
     /// PostgreSQL, or another number of rows.
     pub async fn row(&self, sql: &'static str, params: Params<'_>) -> Result<Row, LineError> {
         let statement = self.statement(sql).await?;
-        Ok(self.client.query_one(&statement, params).await?)
+        self.answered(self.client.query_one(&statement, params)).await
     }
 
     /// Runs a statement; how many rows it touched.
@@ -145,7 +179,7 @@ impl Session {
     /// PostgreSQL.
     pub async fn run(&self, sql: &'static str, params: Params<'_>) -> Result<u64, LineError> {
         let statement = self.statement(sql).await?;
-        Ok(self.client.execute(&statement, params).await?)
+        self.answered(self.client.execute(&statement, params)).await
     }
 
     /// Begins a transaction. Whoever begins one ends it by [`Self::commit`] or [`Self::rollback`]; a session that is dropped before that
@@ -155,24 +189,24 @@ impl Session {
     /// PostgreSQL.
     pub async fn begin(&self) -> Result<(), LineError> {
         self.in_transaction.store(true, Ordering::SeqCst);
-        Ok(self.client.batch_execute("BEGIN").await?)
+        self.answered(self.client.batch_execute("BEGIN")).await
     }
 
     /// Commits. Call it only if every statement of the transaction succeeded: PostgreSQL answers a commit of a failed one without an error.
     ///
     /// # Errors
-    /// PostgreSQL; it may have committed if the connection broke.
+    /// PostgreSQL; it may have committed if the connection broke or nothing was heard.
     pub async fn commit(&self) -> Result<(), LineError> {
-        let committed = self.client.batch_execute("COMMIT").await;
+        let committed = self.answered(self.client.batch_execute("COMMIT")).await;
         if committed.is_ok() || !self.client.is_closed() {
             self.in_transaction.store(false, Ordering::SeqCst);
         }
-        Ok(committed?)
+        committed
     }
 
     /// Rolls back; a failure closes the session, which does the same.
     pub async fn rollback(&self) {
-        if self.client.batch_execute("ROLLBACK").await.is_ok() {
+        if self.answered(self.client.batch_execute("ROLLBACK")).await.is_ok() {
             self.in_transaction.store(false, Ordering::SeqCst);
         }
     }

@@ -62,7 +62,7 @@ impl PaymentProvider for Reading {
         let (line, wait, stop) = (Arc::clone(&self.line), self.wait, self.stop.clone());
         let (name, reference) = (self.name().clone(), reference.clone());
         // A task of its own: whoever tries an open breaker has to say what came of it, also when nobody waits for the answer any more.
-        let said = tokio::spawn(async move { line.ask_once(&name, &reference, wait, &stop).await });
+        let said = tokio::spawn(async move { Box::pin(line.ask_once(&name, &reference, wait, &stop)).await });
         said.await.map_err(|_| refused(LineError::TaskLost))?.map_err(refused)
     }
 

@@ -1,14 +1,17 @@
 //! The operators' interface on a real PostgreSQL.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use domain::payment::{Currency, Money, PgAnswer, PgPayment};
 use payment_providers::port::ProviderError;
 use payment_reconciler::audit::AuditSettings;
 use reqwest::Method;
 use serde_json::{Value, json};
+use testkit::{World, eventually};
 
 use crate::{
-    http::{Stage, TOKEN, stage, stage_with},
-    orders::order,
+    http::{Stage, TOKEN, stage, stage_on, stage_with},
+    orders::{PATIENCE, Sql, attempt, order},
     scripted::paid,
 };
 
@@ -205,6 +208,34 @@ async fn refunds_are_held_and_released_with_a_reason() {
     assert_eq!(stage.post("/v1/admin/refunds/nobodys/hold", json!({"reason": "x"})).await.code().1, "unknown_refund");
     let kept = actions(&stage).await;
     assert!(kept.contains("refunds hold rf-p-a done") && kept.contains("refunds hold rf-p-b refused"), "{kept}");
+}
+
+/// As a sweep of callbacks does, so that neither waits for the other in a ring.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_takes_its_payments_in_the_order_of_their_ids() {
+    let world = World::of_payments("retry-order").await;
+    let stage = stage_on(&world).await;
+    let mut order = order("b");
+    order.payments = ["p-9", "p-5", "p-1"].map(|id| attempt(id, "sim", &format!("ref-{id}"))).into();
+    stage.sql.place(&order).await;
+    let (holding, looking) = (Sql::of(&world).await, Sql::of(&world).await);
+    holding.run("BEGIN; SELECT FROM payment WHERE payment_id = 'p-1' FOR UPDATE").await;
+    let is_done = AtomicBool::new(false);
+    let retry = async {
+        stage.post("/v1/admin/orders/b/retry", json!({"reason": "a call"})).await;
+        is_done.store(true, Ordering::SeqCst);
+    };
+    let look = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        eventually(PATIENCE, "the retry waits for the first one", || async {
+            is_done.load(Ordering::SeqCst) || looking.number(waiting).await > 0
+        })
+        .await;
+        let others = "SELECT FROM payment WHERE payment_id IN ('p-5', 'p-9') FOR UPDATE NOWAIT";
+        looking.try_run(others).await.expect("nothing behind the first one is taken yet");
+        holding.run("COMMIT").await;
+    };
+    tokio::join!(retry, look);
 }
 
 #[tokio::test(flavor = "multi_thread")]

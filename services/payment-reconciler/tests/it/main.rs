@@ -52,3 +52,4 @@ mod refund_scripted;
 mod refund_stage;
 mod resolving;
 mod scripted;
+mod silent_database;
