@@ -199,8 +199,10 @@ async fn ages_and_reports_are_those_of_the_database_in_every_replica_and_after_a
     stage.place_of("gone", "nothing", vec![Script::paid().refund(RefundScript::Pending(u32::MAX))]).await;
     let one = Replica::start(&stage);
     one.has_run().await;
-    // Of the first run: found, asked, settled, failed, waiting, refunded, attention, errors.
-    assert_eq!(one.last_run().await, [4.0, 4.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0].map(Some));
+    // Of the first run: found, asked, settled, failed, waiting, refunded, attention, errors. A look beside it may have asked about the refund again.
+    let told = one.last_run().await;
+    assert_eq!([told[0], told[2], told[3], told[6], told[7]], [4.0, 1.0, 1.0, 0.0, 1.0].map(Some), "{told:?}");
+    assert!(told[1] >= Some(4.0) && told[4] >= Some(1.0) && told[5] >= Some(1.0), "{told:?}");
     assert_eq!(one.value("trueup_payment_runs_total", None).await, Some(1.0));
     let runs = one.value("trueup_payment_run_seconds_count", None).await;
     assert_eq!((runs, stage.sql.number("SELECT count(*) FROM payment_run").await), (Some(1.0), 1));
