@@ -33,6 +33,7 @@ mod hmac_by_hand {
 }
 
 fn read(kind: ProviderKind, headers: &[(&str, String)], body: &str) -> Result<CallbackHint, CallbackError> {
+    service_kit::install_crypto_provider();
     let settings = ProviderSettings {
         callback_secret: SECRET.into(),
         callback_secret_previous: "whsec_before".into(),
