@@ -28,6 +28,7 @@ fn every_problem_is_told_and_none_of_a_good_account() {
 
 #[test]
 fn accounts_are_built_by_name_and_no_secret_is_shown() {
+    service_kit::install_crypto_provider();
     let accounts = BTreeMap::from([
         ("toss".to_owned(), ProviderSettings::new(ProviderKind::Toss, "", "sk_hidden")),
         ("stripe-kr".to_owned(), ProviderSettings::new(ProviderKind::Stripe, "", "sk_hidden")),
