@@ -18,7 +18,7 @@ help: ## Show the targets
 	@echo '  make drill CODE=my-coupon MEMBERS=1000   a drill on a running stack'
 	@echo '  POSTGRES_PORT=25432 make up              another port; see trueup-stack --help for all'
 
-run: build ## Start everything, drill two coupons, audit them; stays up until Ctrl-C (ONCE=1: ends by itself)
+run: build ## Start everything, drill and audit two coupons and the payment line; stays up until Ctrl-C (ONCE=1: ends by itself)
 	@$(STACK_BIN) run $(if $(ONCE),--once)
 
 test: tools ## Everything that CI runs: format, lints, docs, contracts, licences, all tests on real servers

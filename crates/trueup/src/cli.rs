@@ -77,9 +77,10 @@ Exit status: 0 every accepted request stands in log and ledger as it was told; 1
   trueup drill-payments
   trueup drill-payments --orders 1000 --simulator http://127.0.0.1:8099 --json
 
-It needs a running payment-reconciler whose gateways `generic`, `toss` and `stripe` are the simulator's three dialects, as `make up` sets them.
-Exit status: 0 for each payment the simulator's paid - refunded is the order's amount if it succeeded and else 0, stock adds up, nothing is open; 1 not
-so, each case named; 2 cannot tell.")]
+It needs a running payment-reconciler whose gateways `generic`, `toss` and `stripe` are the simulator's three dialects, as `make up` sets them, and an
+operator's token (TRUEUP__ADMIN__TOKEN) for the audit at its end.
+Exit status: 0 for each payment the simulator's paid - refunded is the order's amount if it succeeded and else 0, stock adds up, nothing is open, and the
+audit of each gateway's list is clean; 1 not so, each case named; 2 cannot tell.")]
     DrillPayments(DrillPaymentsArgs),
     /// Fold the coupon's log again and compare every outcome with the database.
     #[command(after_help = "Examples:

@@ -35,7 +35,7 @@ const AUDITED: &str = "WITH night AS (SELECT DISTINCT ON (provider) provider, fr
     SELECT DISTINCT ON (a.provider) a.provider, CASE a.verdict WHEN 'clean' THEN 0 WHEN 'difference' THEN 1 ELSE 2 END::float8 AS verdict, \
         jsonb_array_length(a.differences)::float8 AS differences \
     FROM payment_audit a LEFT JOIN night n USING (provider) \
-    WHERE a.provider = ANY($1) AND (n.provider IS NULL OR (a.from_at <= n.from_at AND a.to_at >= n.to_at)) \
+    WHERE a.provider = ANY($1) AND (n.provider IS NULL OR (a.from_at <= n.from_at AND a.to_at >= n.to_at AND coalesce(a.settled_by >= n.to_at, true))) \
     ORDER BY a.provider, a.finished_at DESC, a.audit_id DESC";
 
 #[derive(QueryableByName)]

@@ -32,7 +32,8 @@ impl TaskLease {
         Self { db, holder }
     }
 
-    /// Takes the task for `ttl`, or renews one's own. False when another replica has it, or when anybody finished it within `gap`.
+    /// Takes the task for `ttl`, or renews one's own. False when another replica has it, or when anybody finished it within `gap`. What stands
+    /// there from before a step back of the clock does not count.
     ///
     /// # Errors
     /// PostgreSQL.
@@ -41,8 +42,8 @@ impl TaskLease {
         let rows: Vec<Taken> = sql_query(
             "INSERT INTO payment_task AS t (task, holder, expires_at) VALUES ($1, $2, now() + $3 * interval '1 millisecond') \
              ON CONFLICT (task) DO UPDATE SET holder = EXCLUDED.holder, expires_at = EXCLUDED.expires_at \
-             WHERE (t.holder = EXCLUDED.holder OR t.expires_at <= now()) \
-             AND (t.done_at IS NULL OR t.done_at <= now() - $4 * interval '1 millisecond') \
+             WHERE (t.holder = EXCLUDED.holder OR t.expires_at <= now() OR t.expires_at > now() + 2 * $3 * interval '1 millisecond') \
+             AND (t.done_at IS NULL OR t.done_at <= now() - $4 * interval '1 millisecond' OR t.done_at > now()) \
              RETURNING task",
         )
         .bind::<sql_types::Text, _>(task)

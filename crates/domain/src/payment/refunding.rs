@@ -39,7 +39,8 @@ pub fn next_step(refund: &Refund, answer: &PgAnswer, age_ms: i64, sent_ms: Optio
         return if is_over { Step::Confirm } else { Step::Wait(Some(Attention::AmountsDisagree)) };
     }
     if refund.state == RefundState::Manual {
-        return Step::Wait(overdue);
+        let why = if pg.refund_needs_payer { Attention::RefundNeedsPayer } else { Attention::RefundRefused };
+        return Step::Wait(overdue.or(Some(why)));
     }
     if pg.refund_needs_payer {
         return Step::Manual(Attention::RefundNeedsPayer);

@@ -137,9 +137,7 @@ fn found(case: &Case<'_>, pg: &PgPayment, held: Money, policy: &Policy) -> Judge
         PgState::Paid if pg.is_moving() => wait(None),
         PgState::Paid => paid(case, pg, held),
         PgState::Open if held.amount > 0 => wait(Some(Attention::AmountsDisagree)),
-        PgState::Open if should_close(case, expiry(case.payment, Some(pg)), policy) => {
-            Judgement { verdict: Verdict::Close, ..wait(None) }
-        }
+        PgState::Open if should_close(case, pg, policy) => Judgement { verdict: Verdict::Close, ..wait(None) },
         PgState::Open => wait(None),
         PgState::Failed if held.amount > 0 => wait(Some(Attention::AmountsDisagree)),
         PgState::Returned => wait(None),
@@ -184,12 +182,14 @@ fn unusable(case: &Case<'_>, held: Money) -> Option<RefundReason> {
 }
 
 /// Nobody should be able to pay any more: the order is over, the attempt has failed, or the payer's time is up, which is long for a deposit.
-/// What has an expiry ends by itself.
-fn should_close(case: &Case<'_>, expires_at: Option<Timestamp>, policy: &Policy) -> bool {
+/// What the gateway gives an expiry ends by itself. One that it named before and names no more counts until then: some gateways open a payment
+/// again behind it, for another method.
+fn should_close(case: &Case<'_>, pg: &PgPayment, policy: &Policy) -> bool {
     if case.order.state != OrderState::Pending || case.payment.state == PaymentState::Failed {
         return true;
     }
-    expires_at.is_none() && age_ms(case) >= policy.window_ms(case.payment.method).saturating_mul(2)
+    let ends_by_itself = pg.expires_at.is_some() || case.payment.expires_at.is_some_and(|end| case.now < end);
+    !ends_by_itself && age_ms(case) >= policy.window_ms(case.payment.method).saturating_mul(2)
 }
 
 /// The payment's age without the time in which its gateway could not be asked.
@@ -214,7 +214,8 @@ fn wait(case: &Case<'_>, policy: &Policy, pg: Option<&PgPayment>, attention: Opt
                 (true, _) => (Some(next.min(left)), None),
                 // Nobody's money is kept for nothing: the end is not reached while the gateway has not done with it.
                 (false, true) => (Some(next), Some(Attention::RefundOverdue)),
-                (false, false) => (None, None),
+                // What an operator is shown is asked about until an answer says that it is over.
+                (false, false) => (attention.is_some().then_some(next), None),
             }
         }
         _ => {

@@ -81,9 +81,13 @@ fn a_person_decides_what_is_held_manual_or_needs_the_payer() {
     let mut deposit = held();
     deposit.refund_needs_payer = true;
     assert_eq!(step_of(&requested, deposit.clone(), None), Step::Manual(Attention::RefundNeedsPayer));
-    assert_eq!(step_of(&refund(RefundState::Manual, 0), deposit, None), Step::Wait(None));
+    let manual = refund(RefundState::Manual, 0);
+    assert_eq!(step_of(&manual, deposit, None), Step::Wait(Some(Attention::RefundNeedsPayer)), "also behind an odd answer");
     let age = |age_ms| next_step(&refund(RefundState::Manual, 0), &PgAnswer::Found(held()), age_ms, None, &Policy::default());
-    assert_eq!((age(DAY - 1), age(DAY)), (Step::Wait(None), Step::Wait(Some(Attention::RefundOverdue))));
+    assert_eq!(
+        (age(DAY - 1), age(DAY)),
+        (Step::Wait(Some(Attention::RefundRefused)), Step::Wait(Some(Attention::RefundOverdue)))
+    );
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub enum RefundsCommand {
     /// Keep a refund from being sent. What may have been sent already is not held.
     #[command(after_help = "Example:\n  trueup refunds hold rf-0190c2f4 --reason 'the product table was emptied'")]
     Hold(RefundWish),
-    /// Let a held refund be sent; try one again that waits for a person.
+    /// Let a held refund be sent; try one again that waits for a person, or that was sent a day ago and never confirmed.
     #[command(after_help = "Example:\n  trueup refunds release rf-0190c2f4 --reason 'it is right' --dry-run")]
     Release(RefundWish),
 }

@@ -365,9 +365,12 @@ pub fn audited(answer: &Value) -> String {
             text.push_str(&format!(" ({reason})"));
         }
         text.push('\n');
-        let left_out = cell(report, "leftOut");
+        let (left_out, settled_by) = (cell(report, "leftOut"), cell(report, "settledBy"));
+        let moment = |name| DateTime::parse_from_rfc3339(&cell(report, name)).ok();
+        if left_out == "0" && moment("settledBy") < moment("to") {
+            text.push_str(&format!("    only up to {settled_by}: what moves from then on may not have been settled yet\n"));
+        }
         if left_out != "0" {
-            let settled_by = cell(report, "settledBy");
             text.push_str(&format!("    left out: {left_out} lines from {settled_by} on, which may not have been settled yet\n"));
         }
         let columns = ["kind", "reference", "transactionId", "gatewayAmount", "bookAmount", "currency"];

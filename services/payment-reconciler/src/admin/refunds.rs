@@ -29,8 +29,10 @@ struct Ids {
     payment_id: String,
 }
 
-/// How old a refund that is being sent has to be before an operator may have it begun anew.
+/// How old a refund that is being sent, or that the gateway took, has to be before an operator may have it begun anew.
 const SENDING_LONG: &str = "24 hours";
+/// How long ago it has to have been sent last: the gateway may still be at it.
+const SENT_BEFORE: &str = "10 minutes";
 
 /// A refund as an operator finds it.
 #[derive(Debug, Clone, QueryableByName)]
@@ -39,7 +41,7 @@ struct Seen {
     state: String,
     #[diesel(sql_type = sql_types::Bool)]
     held: bool,
-    /// It has been open for [`SENDING_LONG`].
+    /// It has been open for [`SENDING_LONG`], and was not sent since [`SENT_BEFORE`].
     #[diesel(sql_type = sql_types::Bool)]
     is_old: bool,
     /// A replica looks after it at this moment: it may be on its way to the gateway.
@@ -51,7 +53,8 @@ impl Seen {
     /// `locking` is the lock that is taken.
     async fn of(connection: &mut AsyncPgConnection, id: &str, locking: &str) -> Result<Option<Self>, LineError> {
         let query = format!(
-            "SELECT r.state, r.held, payment_now() - coalesce(r.reopened_at, r.created_at) >= interval '{SENDING_LONG}' AS is_old, \
+            "SELECT r.state, r.held, payment_now() - coalesce(r.reopened_at, r.created_at) >= interval '{SENDING_LONG}' \
+                AND (r.sending_since IS NULL OR r.sending_since <= payment_now() - interval '{SENT_BEFORE}') AS is_old, \
                 p.holder IS NOT NULL AS is_busy \
              FROM refund r JOIN payment p ON p.payment_id = r.payment_id WHERE r.refund_id = $1 {locking}"
         );
@@ -78,11 +81,13 @@ fn decide(change: Change, seen: &Seen) -> Result<(&'static str, &'static str), S
             "it will be tried once more after the gateway has been asked again; one that needs the payer's data waits for a person again",
         )),
         (Change::Release, _, true) => Ok((RELEASE, "it will be sent after the gateway has been asked again")),
-        // Some gateways answer a repeated key with the failure that they stored with it.
-        (Change::Release, "SENDING", false) if seen.is_old && !seen.is_busy => {
+        // Some gateways answer a repeated key with the failure that they stored with it, and one may forget what it took.
+        (Change::Release, "SENDING" | "ACCEPTED", false) if seen.is_old && !seen.is_busy => {
             Ok((AGAIN, "if the gateway shows no refund when it has been asked again, another attempt is sent under a new key"))
         }
-        (Change::Release, "SENDING", false) if seen.is_old => Err("it is looked after at this moment: try again".to_owned()),
+        (Change::Release, "SENDING" | "ACCEPTED", false) if seen.is_old => {
+            Err("it is looked after at this moment: try again".to_owned())
+        }
         (Change::Release, state, false) => Err(format!("it is {state} and not held")),
     }
 }
@@ -201,8 +206,10 @@ mod tests {
     #[test]
     fn what_is_being_sent_is_begun_anew_only_when_it_is_old_and_nobody_is_at_it() {
         for (is_old, is_busy, may) in [(true, false, true), (true, true, false), (false, false, false), (false, true, false)] {
-            let seen = Seen { state: "SENDING".to_owned(), held: false, is_old, is_busy };
-            assert_eq!(decide(Change::Release, &seen).is_ok(), may, "{seen:?}");
+            for state in ["SENDING", "ACCEPTED"] {
+                let seen = Seen { state: state.to_owned(), held: false, is_old, is_busy };
+                assert_eq!(decide(Change::Release, &seen).is_ok(), may, "{seen:?}");
+            }
         }
     }
 }

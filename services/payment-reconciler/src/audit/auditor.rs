@@ -220,7 +220,9 @@ impl Auditor {
 
     async fn compare_all(&self, audit: &mut Audit<'_>, task: &str, span: Span) -> Result<(), Broken> {
         for piece in span.pieces(TimeDelta::minutes(i64::from(self.settings.window_minutes))) {
-            self.lease.acquire(task, LEASE, Duration::ZERO).await?;
+            if !self.lease.acquire(task, LEASE, Duration::ZERO).await? {
+                return Err(Broken::Gateway("another replica audits it meanwhile, because this one took too long".to_owned()));
+            }
             self.compare_piece(audit, piece).await?;
         }
         Ok(())

@@ -6,11 +6,13 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use crate::error::LineError;
 
 /// A payment that is hinted at already needs nothing, unless somebody holds it: that ask may have begun before this hint's cause, and clears
-/// the hint that it was claimed with. So a hint that comes during a claim is always another, later one, however coarse the clock is. A success
+/// the hint that it was claimed with. So a hint that comes during a claim is always another, later one, however coarse the clock is. An ask
+/// of the future was before the clock stepped back: it was long ago. A success
 /// is not asked about: only an operator moves it. Locks come in the order of ids, so that no two of these wait for each other.
 const HINT: &str = "UPDATE payment SET hinted_at = greatest(payment_now(), hinted_at + interval '1 microsecond') WHERE payment_id IN \
     (SELECT payment_id FROM payment WHERE payment_id = ANY($1) AND state <> 'SUCCESS' AND (hinted_at IS NULL OR lease_until IS NOT NULL) \
-     AND ($2::bigint IS NULL OR checked_at IS NULL OR checked_at <= payment_now() - $2 * interval '1 millisecond') \
+     AND ($2::bigint IS NULL OR checked_at IS NULL OR checked_at <= payment_now() - $2 * interval '1 millisecond' \
+        OR checked_at > payment_now()) \
      ORDER BY payment_id FOR NO KEY UPDATE)";
 
 /// Too soon: it waits for its time in its row, once a payment. One that is due already and held by nobody needs nothing.

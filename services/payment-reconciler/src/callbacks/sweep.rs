@@ -59,8 +59,9 @@ const FIND: &str = "WITH looked AS ( \
 /// nothing that is known here.
 const FIND_PIECES_MAX: usize = 10;
 
+/// One that waits for longer than any gap was written before the clock stepped back.
 const DUE: &str = "SELECT callback_id, payment_id FROM payment_callback \
-    WHERE hint_at <= payment_now() AND payment_id IS NOT NULL ORDER BY hint_at LIMIT $1 FOR UPDATE SKIP LOCKED";
+    WHERE (hint_at <= payment_now() OR hint_at > payment_now() + $2 * interval '1 millisecond') AND payment_id IS NOT NULL ORDER BY hint_at LIMIT $1 FOR UPDATE SKIP LOCKED";
 
 const DONE: &str = "UPDATE payment_callback SET hint_at = NULL WHERE callback_id = ANY($1)";
 
@@ -206,12 +207,17 @@ impl Sweeper {
     /// Makes payments due whose hints have waited long enough.
     async fn make_due(&self, rows_max: i64) -> Result<usize, LineError> {
         let db = self.db.clone();
+        let gap_max = i64::from(self.settings.signed_gap_ms.max(self.settings.unsigned_gap_ms));
         // A task of its own: a future that is dropped in a transaction would leave its rows locked.
         let hinted = tokio::spawn(async move {
             let mut connection = db.conn().await?;
             connection
                 .transaction(async |connection| {
-                    let due: Vec<DueRow> = sql_query(DUE).bind::<sql_types::BigInt, _>(rows_max).load(connection).await?;
+                    let due: Vec<DueRow> = sql_query(DUE)
+                        .bind::<sql_types::BigInt, _>(rows_max)
+                        .bind::<sql_types::BigInt, _>(gap_max)
+                        .load(connection)
+                        .await?;
                     if due.is_empty() {
                         return Ok(0);
                     }

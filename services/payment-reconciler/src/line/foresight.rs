@@ -91,7 +91,7 @@ fn of_step(step: &Step) -> String {
         Step::Manual(attention) | Step::Wait(Some(attention)) => {
             format!("wait, and show it to an operator: {}", of_attention(*attention))
         }
-        Step::Wait(None) => "wait: the refund was sent, or waits for a person".to_owned(),
+        Step::Wait(None) => "wait: the refund was sent".to_owned(),
     }
 }
 

@@ -147,6 +147,7 @@ impl Line {
         let kept = self.insert_report(report, began_at).await;
         if kept.is_err() {
             self.looked.put_back(&report.looked);
+            self.looked.put_back(&report.outcomes);
         }
         kept
     }

@@ -221,6 +221,10 @@ impl Line {
             ..PaymentWrite::to(locked.payment.state)
         };
         self.write_payment(session, claimed, locked, Some(answer), &write).await?;
+        if locked.order.state == OrderState::Completed {
+            // Of a completed order this is another attempt, and its money may be what a cancel still waited for.
+            self.end_order(session, locked, "").await?;
+        }
         let shown = judgement.attention.is_some_and(|reason| locked.attention.as_deref() != Some(reason.as_str()));
         Ok(Applied::done(if shown { Outcome::Attention } else { Outcome::Waiting }))
     }

@@ -87,9 +87,9 @@ impl Line {
             }
         };
         match &said {
-            Ok(_) => self.note_well(name, gateway).await?,
             Err(error @ ProviderError::Throttled { .. }) => self.note_unwell(name, gateway, error).await?,
-            Err(_) => self.not_probed(name).await?,
+            // A list says nothing about asks for payments, neither that they work nor that they do not.
+            Ok(_) | Err(_) => self.not_probed(name).await?,
         }
         Ok(said?)
     }

@@ -30,12 +30,12 @@ pub(super) struct Fallen<'a> {
     pub run_began_at: DateTime<Utc>,
 }
 
-/// The age of a payment, for as long as it is held.
-const AGES: &str = "SELECT p.state, p.method, p.created_at, p.pg_expires_at, payment_now() AS now, \
-    payment_outage_ms(p.provider, p.created_at, payment_now()) AS outage_ms, \
+/// The age of a payment since its intake, as the judge counts it, for as long as it is held.
+const AGES: &str = "SELECT p.state, p.method, greatest(p.created_at, o.received_at) AS created_at, p.pg_expires_at, payment_now() AS now, \
+    payment_outage_ms(p.provider, greatest(p.created_at, o.received_at), payment_now()) AS outage_ms, \
     (extract(epoch FROM payment_now() - coalesce(r.reopened_at, r.created_at)) * 1000)::bigint \
         - payment_outage_ms(p.provider, coalesce(r.reopened_at, r.created_at), payment_now()) AS refund_age_ms \
-    FROM payment p LEFT JOIN refund r USING (payment_id) WHERE p.payment_id = $1 AND p.fence = $2 AND p.holder = $3";
+    FROM payment p JOIN customer_order o USING (order_id) LEFT JOIN refund r USING (payment_id) WHERE p.payment_id = $1 AND p.fence = $2 AND p.holder = $3";
 
 /// An order's events are written under its lock, so that they leave in its order.
 const LOCK_ORDER: &str = "SELECT FROM customer_order WHERE order_id = $1 FOR NO KEY UPDATE";

@@ -29,6 +29,10 @@ const GATEWAYS: &str = "WITH RECURSIVE fresh AS ( \
     SELECT provider FROM (SELECT provider FROM fresh UNION SELECT provider FROM due) named \
     WHERE provider IS NOT NULL AND provider <> ALL($1::text[]) ORDER BY provider LIMIT $2";
 
+/// Whether nobody has had to do with a gateway for as long: then its breaker and its pause mean nothing any more.
+const LEFT: &str = "SELECT EXISTS (SELECT FROM provider_state WHERE provider = $1 AND updated_at < $2::timestamptz \
+    AND coalesce(breaker_until < $2::timestamptz, true))";
+
 impl Line {
     /// Notes what is due of gateways that are not in the settings, as asks that failed; how many those were.
     ///
@@ -44,7 +48,10 @@ impl Line {
         let mut noted: i64 = 0;
         for row in &rows {
             let name: ProviderName = parsed(row, "provider")?;
-            let claims = self.claims(&name, Scope::Run, NOTED_MAX, since, false).await?;
+            let session = pg::session(&self.pool).await?;
+            let is_left: bool = session.row(LEFT, &[&name.as_str(), &since]).await?.try_get(0)?;
+            drop(session);
+            let claims = self.claims(&name, Scope::Run, NOTED_MAX, since, is_left).await?;
             noted = noted.saturating_add(claims.unreadable);
             for claimed in claims.readable {
                 self.conclude(&claimed, &Err(LineError::UnknownProvider(name.to_string()))).await;

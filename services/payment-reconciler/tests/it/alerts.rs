@@ -291,7 +291,7 @@ async fn outcomes_that_are_not_told_are_shown_by_the_replica_that_should_tell_th
     let stage = Stage::new("alert-outbox", ProviderKind::Generic).await;
     stage.place("a", Script::paid()).await;
     // Nobody listens at the address of Kafka that these processes have.
-    let own = [("OUTBOX__ENABLED", "true"), ("PRODUCER__DELIVERY_TIMEOUT_MS", "1000")];
+    let own = [("OUTBOX__ENABLED", "true"), ("OUTBOX__LEASE_MS", "600000"), ("PRODUCER__DELIVERY_TIMEOUT_MS", "1000")];
     let one = Replica::start_with(&stage, &own);
     one.has_run().await;
     is_quiet("OutcomesNotTold", &[&one]).await;
@@ -303,7 +303,7 @@ async fn outcomes_that_are_not_told_are_shown_by_the_replica_that_should_tell_th
     fires("OutcomesNotTold", &[&one, &two], None, 3_600.0, 4_500.0).await;
     // Somebody else takes the outbox over, and would tell: what the first one saw is over.
     let taken =
-        "UPDATE payment_task SET holder = gen_random_uuid(), expires_at = now() + interval '1 hour' WHERE task = 'outbox'";
+        "UPDATE payment_task SET holder = gen_random_uuid(), expires_at = now() + interval '15 minutes' WHERE task = 'outbox'";
     assert_eq!(stage.sql.execute(taken, &[]).await, 1);
     is_quiet("OutcomesNotTold", &[&one, &two]).await;
 }

@@ -148,7 +148,7 @@ async fn what_cannot_be_read_is_never_called_clean() {
     ] {
         assert_eq!(stage.call(Method::POST, path, &Value::Null).await.code().1, code, "{path}");
     }
-    stage.sql.run("UPDATE payment_task SET holder = gen_random_uuid(), expires_at = now() + interval '1 hour'").await;
+    stage.sql.run("UPDATE payment_task SET holder = gen_random_uuid(), expires_at = now() + interval '2 minutes'").await;
     assert_eq!(stage.call(Method::POST, DAY, &Value::Null).await.code(), (409, "busy".to_owned()), "another replica is at it");
 }
 
@@ -237,6 +237,12 @@ async fn each_night_audits_yesterday_once_and_tries_again_what_could_not_be_told
     let settings = AuditSettings::default();
     let nightly = Nightly::new(Arc::new(Auditor::new(db(&world).await, Uuid::from_u128(1), providers, settings)));
     *pg.list_fails.lock().unwrap() = Some(ProviderError::Unavailable("a test".to_owned()));
+    // What an operator saw of the day before it was over is no night's audit.
+    sql.run(
+        "INSERT INTO payment_audit (provider, from_at, to_at, verdict, compared, differences, actor, started_at, finished_at, settled_by)
+         VALUES ('sim', '2026-05-01Z', '2026-05-02Z', 'clean', 0, '[]', 'anna', '2026-05-01T12:00Z', '2026-05-01T12:00Z', '2026-05-01T11:45Z')",
+    )
+    .await;
     assert_eq!(nightly.look().await.unwrap(), 1);
     assert_eq!(nightly.look().await.unwrap(), 0, "not at once again");
     *pg.list_fails.lock().unwrap() = None;
@@ -244,7 +250,10 @@ async fn each_night_audits_yesterday_once_and_tries_again_what_could_not_be_told
     assert_eq!(nightly.look().await.unwrap(), 1);
     assert_eq!(nightly.look().await.unwrap(), 0);
     let kept = "SELECT string_agg(concat_ws(' ', verdict, actor, from_at AT TIME ZONE 'UTC'), ', ' ORDER BY audit_id) FROM payment_audit";
-    assert_eq!(sql.text(kept).await, "cannot_tell nightly 2026-05-01 00:00:00, clean nightly 2026-05-01 00:00:00");
+    assert_eq!(
+        sql.text(kept).await,
+        "clean anna 2026-05-01 00:00:00, cannot_tell nightly 2026-05-01 00:00:00, clean nightly 2026-05-01 00:00:00"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

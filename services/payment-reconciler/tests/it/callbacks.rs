@@ -299,3 +299,20 @@ async fn a_signed_hint_may_come_sooner_behind_an_ask_than_an_unsigned_one() {
     }
     assert_eq!(hinted, [false, false, false, true, true], "an hour for signed ones, and two for the others");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asks_and_waiting_hints_from_before_the_clock_stepped_back_hold_nothing_up() {
+    const HOUR_MS: i64 = 3_600_000;
+    let stage = stage("hints-step-back", CallbackSettings { signed_gap_ms: 60_000, ..generous() }).await;
+    stage.sql.place(&order("a")).await;
+    stage.asked("p-a").await;
+    assert_eq!(stage.take(&body("ref-a", "e1"), true).await.unwrap(), Taken::Stored);
+    assert!(!stage.hinted("p-a").await, "it has just been asked about");
+    stage.sql.time_passes(-HOUR_MS).await;
+    assert_eq!(stage.sweeper.run_once().await.unwrap(), Some(Swept { hinted: 1, ..Swept::default() }));
+    assert!(stage.hinted("p-a").await);
+    stage.asked("p-a").await;
+    stage.sql.time_passes(-HOUR_MS).await;
+    assert_eq!(stage.take(&body("ref-a", "e2"), true).await.unwrap(), Taken::Stored);
+    assert!(stage.hinted("p-a").await);
+}

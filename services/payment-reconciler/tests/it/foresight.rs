@@ -72,7 +72,8 @@ async fn what_a_dry_run_says_is_what_the_run_does() {
     assert!(confirmed.starts_with("nothing: it is a success"), "{confirmed}");
     let sending = stage.foreseen("gone", "p-gone").await;
     assert!(sending.starts_with("send the refund of 15000 KRW"), "{sending}");
-    assert!(stage.foreseen("payer", "p-payer").await.starts_with("wait: the refund was sent, or waits for a person"));
+    let payer = stage.foreseen("payer", "p-payer").await;
+    assert!(payer.starts_with("wait, and show it to an operator: the refund needs data that only the payer has"), "{payer}");
     stage.run_for(HOUR, 10 * MINUTE).await;
     assert_eq!(stage.states("gone").await, "FAILED REFUNDED");
     assert!(stage.foreseen("gone", "p-gone").await.starts_with("nothing: its money is back"));
