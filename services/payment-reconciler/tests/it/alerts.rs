@@ -226,6 +226,14 @@ async fn ages_and_reports_are_those_of_the_database_in_every_replica_and_after_a
         if breaker == "open" { Ok(()) } else { Err(breaker) }
     })
     .await;
+    // What is still being asked about would be noted after the hour.
+    eventually_some(PATIENCE, "nothing is being asked about", || async {
+        match stage.sql.number("SELECT count(*) FROM payment WHERE holder IS NOT NULL").await {
+            0 => Ok(()),
+            held => Err(held),
+        }
+    })
+    .await;
     stage.sql.time_passes(HOUR).await;
     fires("PaymentGatewaySilent", &[&one], Some("sim"), hours(1), hours(1) + slack).await;
     fires("PaymentChecksLate", &[&one], None, hours(1) - slack, hours(1) + slack).await;
