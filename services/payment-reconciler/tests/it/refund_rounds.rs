@@ -84,6 +84,10 @@ async fn a_stored_failure_is_shown_after_a_day_and_an_operator_may_begin_it_anew
     // Refunds that fail do not keep anybody from asking.
     assert_eq!(said.stage.sql.number("SELECT count(*) FROM provider_state WHERE breaker <> 'closed' OR failures > 0").await, 0);
 
+    // Nor is it begun anew while the gateway may still be at what was sent last.
+    said.stage.sql.run("UPDATE refund SET sending_since = payment_now()").await;
+    assert_eq!(release().await.status, 409);
+    said.stage.sql.time_passes(11 * MINUTE).await;
     assert_eq!(release().await.status, 200);
     said.to_refunds(Ok(PgRefund { id: "r".to_owned(), key: None, amount: won(AMOUNT), at: None, state: PgRefundState::Done }));
     said.stage.run_after(SECOND).await;
