@@ -1,10 +1,10 @@
-//! The ceiling for settles: the same claims and the same transactions on the same ten slots, without asking, runs, limits or reports. Its claims
-//! are made ahead, which the service may not do, so that they cost no slot any time.
+//! The ceiling for settles: the same claims and the same transactions on the same ten slots, without asking, runs, limits or reports.
 
 use std::{sync::Arc, time::Instant};
 
 use anyhow::Result;
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use domain::{
     clock::Timestamp,
     payment::{Currency, Money, PgAnswer, PgPayment, PgReference, PgRefund, PgState, ProviderName},
@@ -16,9 +16,10 @@ use payment_providers::port::{
 use payment_reconciler::{
     Line,
     config::LineSettings,
-    line::{run::Scope, settle::Mode},
+    line::{claim::Claimed, run::Scope, settle::Mode},
 };
 use postgres_io::PostgresSettings;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::SLOTS;
@@ -79,22 +80,58 @@ fn paid(reference: &PgReference) -> PgAnswer {
     })
 }
 
+/// How claims are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claims {
+    /// For all slots that are free, as the service has to.
+    ForFreeSlots,
+    /// Beside the transactions, ten at a time and at most ten ahead, so that no slot waits for one.
+    Ahead,
+}
+
 /// Settles everything that is stale; seconds.
 ///
 /// # Errors
 /// PostgreSQL refuses something.
-pub async fn settle_all(postgres_url: &str) -> Result<f64> {
+pub async fn settle_all(postgres_url: &str, claims: Claims) -> Result<f64> {
     let postgres = PostgresSettings { url: postgres_url.into(), ..PostgresSettings::default() };
     let name = ProviderName::new("generic")?;
     let providers: Vec<Arc<dyn PaymentProvider>> = vec![Arc::new(Unasked(name.clone()))];
     let line = Line::new(&postgres, providers, Uuid::from_u128(1), LineSettings::default())?;
     let began_at = line.now().await?;
     let began = Instant::now();
-    // Claims go on beside the transactions, ten at a time and at most ten ahead, so that no slot waits for one.
+    match claims {
+        Claims::ForFreeSlots => for_free_slots(&line, &name, began_at).await?,
+        Claims::Ahead => ahead(&line, &name, began_at).await?,
+    }
+    Ok(began.elapsed().as_secs_f64())
+}
+
+async fn for_free_slots(line: &Arc<Line>, name: &ProviderName, began_at: DateTime<Utc>) -> Result<()> {
+    let mut jobs: JoinSet<Result<()>> = JoinSet::new();
+    let mut is_more = true;
+    loop {
+        while let Some(ended) = jobs.try_join_next() {
+            ended??;
+        }
+        let free = SLOTS.saturating_sub(jobs.len());
+        if free > 0 && is_more {
+            let claims = line.claim(name, Scope::Run, free, began_at, false).await?;
+            is_more = !claims.is_empty();
+            for claimed in claims {
+                jobs.spawn(settle(Arc::clone(line), claimed));
+            }
+        }
+        let Some(ended) = jobs.join_next().await else { return Ok(()) };
+        ended??;
+    }
+}
+
+async fn ahead(line: &Arc<Line>, name: &ProviderName, began_at: DateTime<Utc>) -> Result<()> {
     let (mut ahead, claims) = mpsc::channel(SLOTS);
     let claiming = async {
         loop {
-            let more = line.claim(&name, Scope::Run, SLOTS, began_at, false).await?;
+            let more = line.claim(name, Scope::Run, SLOTS, began_at, false).await?;
             if more.is_empty() {
                 ahead.close_channel();
                 return Ok::<_, anyhow::Error>(());
@@ -102,14 +139,14 @@ pub async fn settle_all(postgres_url: &str) -> Result<f64> {
             ahead.send_all(&mut stream::iter(more.into_iter().map(Ok))).await?;
         }
     };
-    let settling = claims.map(Ok).try_for_each_concurrent(SLOTS, |claimed| {
-        let line = Arc::clone(&line);
-        async move {
-            let settled = tokio::spawn(async move { line.settle(&claimed, &paid(&claimed.reference), Mode::Normal).await });
-            settled.await??;
-            Ok(())
-        }
-    });
+    let settling = claims
+        .map(Ok)
+        .try_for_each_concurrent(SLOTS, |claimed| async move { tokio::spawn(settle(Arc::clone(line), claimed)).await? });
     futures::future::try_join(claiming, settling).await?;
-    Ok(began.elapsed().as_secs_f64())
+    Ok(())
+}
+
+async fn settle(line: Arc<Line>, claimed: Claimed) -> Result<()> {
+    line.settle(&claimed, &paid(&claimed.reference), Mode::Normal).await?;
+    Ok(())
 }

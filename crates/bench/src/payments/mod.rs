@@ -12,7 +12,7 @@ use pg_simulator::{Latency, Limits, Options, Simulator};
 use stack::ServiceProcess;
 use tokio_postgres::Client;
 
-use self::{backlog::Backlog, report::Figures, schedule::greedy_ms};
+use self::{backlog::Backlog, bare::Claims, report::Figures, schedule::greedy_ms};
 use crate::{
     ledger::{self, count_as_f64},
     process,
@@ -65,9 +65,10 @@ pub async fn run(servers: &Servers, rounds: u32) -> Result<String> {
         }
         let (seconds, _greedy) = bench.schedule(1_000, MIX, 2).await?;
         figures.two_replicas.push(seconds);
-        let (ours, bare) = bench.settles().await?;
+        let (ours, for_free, ahead) = bench.settles().await?;
         figures.settles.ours.push(ours);
-        figures.settles.ceiling.push(bare);
+        figures.settles.ceiling.push(for_free);
+        figures.settles_ahead.push(ahead);
     }
     for orders in BACKLOGS {
         figures.memory_kib.push((orders, bench.memory(orders).await?));
@@ -123,15 +124,17 @@ impl Bench<'_> {
         Ok(seconds)
     }
 
-    /// Settles a second with a gateway that answers at once, and of the same SQL run bare.
-    async fn settles(&mut self) -> Result<(f64, f64)> {
+    /// Settles a second with a gateway that answers at once, and of the same SQL run bare with either way of claiming.
+    async fn settles(&mut self) -> Result<(f64, f64, f64)> {
         self.simulator.set_latency(Latency::default());
+        let per_second = |seconds: f64| f64::from(SETTLES) / seconds;
         self.place(SETTLES).await?;
         let ours = self.settled(SETTLES, 1).await?;
         self.place(SETTLES).await?;
-        let bare = bare::settle_all(&self.servers.postgres.url()).await?;
-        let per_second = |seconds: f64| f64::from(SETTLES) / seconds;
-        Ok((per_second(ours), per_second(bare)))
+        let for_free = bare::settle_all(&self.servers.postgres.url(), Claims::ForFreeSlots).await?;
+        self.place(SETTLES).await?;
+        let ahead = bare::settle_all(&self.servers.postgres.url(), Claims::Ahead).await?;
+        Ok((per_second(ours), per_second(for_free), per_second(ahead)))
     }
 
     /// The most memory that the service held while it worked on such a backlog, in KiB.

@@ -70,6 +70,7 @@ impl Relay {
         // There from the start, so that an alert on its increase sees the first one.
         metrics::counter!("trueup_payment_outbox_unreadable_total").increment(0);
         let poll = Duration::from_millis(self.settings.poll_ms);
+        let batch = usize::try_from(self.settings.batch_events_max).unwrap_or(usize::MAX);
         let mut retry = Retry::new();
         let mut clean_at = Instant::now();
         while !stop.is_cancelled() {
@@ -85,8 +86,9 @@ impl Relay {
                 Ok::<_, LineError>(told)
             };
             match looked.await {
-                Ok(Some(told)) if told.found > 0 && told.told > 0 => retry = Retry::new(),
-                Ok(Some(told)) if told.found > 0 => {
+                // What is less than a batch waits for company: told one by one under load, outcomes took the broker a fifth of all processor time.
+                Ok(Some(told)) if told.told > 0 && told.found >= batch => retry = Retry::new(),
+                Ok(Some(told)) if told.found > 0 && told.told == 0 => {
                     if !retry.wait(&stop).await {
                         break;
                     }

@@ -9,7 +9,7 @@ use service_kit::settings::Fault;
 pub struct OutboxSettings {
     /// Whether outcomes are told by Kafka at all.
     pub enabled: bool,
-    /// How often the outbox is looked at when nothing waits, in milliseconds.
+    /// How often the outbox is looked at when less than a batch waits, in milliseconds.
     pub poll_ms: u64,
     /// The most events that are read and in flight at a time.
     pub batch_events_max: u32,
