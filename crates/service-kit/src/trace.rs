@@ -39,9 +39,22 @@ pub fn link_to(span: &Span, traceparent: &str) {
 /// The `traceparent` by which another process continues `span`; none where spans go nowhere.
 #[must_use]
 pub fn traceparent_of(span: &Span) -> Option<String> {
+    traceparent(span, SpanContext::is_valid)
+}
+
+/// The same of the current span, if its trace is recorded: of one that nobody records, only the ids would be carried on.
+#[must_use]
+pub fn recorded() -> Option<String> {
+    if !enabled() {
+        return None;
+    }
+    traceparent(&Span::current(), |context| context.is_valid() && context.is_sampled())
+}
+
+fn traceparent(span: &Span, is_wanted: impl FnOnce(&SpanContext) -> bool) -> Option<String> {
     let context = span.context();
     let context = context.span().span_context().clone();
-    context.is_valid().then(|| format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags().to_u8()))
+    is_wanted(&context).then(|| format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags().to_u8()))
 }
 
 /// Reads `00-<trace>-<span>-<flags>` of the W3C's Trace Context.

@@ -9,6 +9,7 @@
 #![allow(clippy::panic, clippy::expect_used, reason = "a helper of tests fails as a test does")]
 
 mod clock;
+pub mod collector;
 pub mod database;
 pub mod failpoints;
 mod folder;
@@ -20,6 +21,7 @@ mod wait;
 mod world;
 
 pub use clock::FakeClock;
+pub use collector::Collector;
 pub use folder::TestFolder;
 pub use log::{ENVELOPE, LOG_SECRET, log_key, read_all};
 pub use running::{OnThread, Running};

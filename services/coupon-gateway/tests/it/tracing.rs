@@ -1,21 +1,11 @@
 //! One trace from the HTTP request through the log to the database's commit, as a collector of OTLP gets it.
 
-use std::{
-    collections::BTreeMap,
-    env,
-    process::Command,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, env, process::Command};
 
-use actix_web::{App, HttpResponse, HttpServer, web};
 use contracts::{TraceParent, partition_of};
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
-    trace::v1::{Span, span::SpanKind},
-};
-use prost::Message;
+use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
 use stack::{Lifetime, Process};
-use testkit::{TestFolder, World, eventually, eventually_some, read_all};
+use testkit::{Collector, TestFolder, World, eventually, eventually_some, read_all};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,45 +18,6 @@ const HELPER: &str = "TRACED_CONSUMER";
 const SAMPLED: [&str; 2] =
     ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"];
 const NOT_SAMPLED: &str = "00-7bd1f2c5a1e84d6f9a3b5c7d9e1f2a3b-00f067aa0ba902b7-00";
-
-/// Keeps every span that is sent, with the service that sent it.
-#[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<(String, Span)>>>);
-
-impl Collector {
-    /// Listens; gives the endpoint that exporters are set to.
-    fn listen(&self) -> String {
-        let kept = self.clone();
-        let server = HttpServer::new(move || {
-            let kept = kept.clone();
-            let take = move |body: web::Bytes| {
-                kept.take(&body);
-                async { HttpResponse::Ok().content_type("application/x-protobuf").finish() }
-            };
-            App::new().route("/v1/traces", web::post().to(take))
-        });
-        let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
-        let endpoint = format!("http://{}/v1/traces", server.addrs()[0]);
-        tokio::spawn(server.run());
-        endpoint
-    }
-
-    fn take(&self, body: &[u8]) {
-        for resource in ExportTraceServiceRequest::decode(body).unwrap().resource_spans {
-            let attributes = resource.resource.unwrap().attributes;
-            let name = attributes.iter().find(|attribute| attribute.key == "service.name").unwrap();
-            let service = format!("{:?}", name.value.as_ref().unwrap().value);
-            let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            self.0.lock().unwrap().extend(spans.map(|span| (service.clone(), span)));
-        }
-    }
-
-    /// The spans of that name from that service.
-    fn spans(&self, service: &str, name: &str) -> Vec<Span> {
-        let kept = self.0.lock().unwrap();
-        kept.iter().filter(|(from, span)| from.contains(service) && span.name == name).map(|(_, span)| span.clone()).collect()
-    }
-}
 
 fn parsed(text: &str) -> TraceParent {
     text.parse().unwrap()
@@ -157,7 +108,6 @@ async fn one_trace_leads_from_the_request_through_the_log_to_the_commit() {
             batch.end_time_unix_nano > batch.start_time_unix_nano && batch.start_time_unix_nano > request.start_time_unix_nano
         );
     }
-    let kept = collector.0.lock().unwrap();
     let unwanted = parsed(NOT_SAMPLED).trace_id.to_be_bytes();
-    assert!(kept.iter().all(|(_, span)| span.trace_id != unwanted), "a caller who wants no record gets none");
+    assert!(collector.all().iter().all(|span| span.trace_id != unwanted), "a caller who wants no record gets none");
 }

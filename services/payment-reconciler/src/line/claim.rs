@@ -8,8 +8,9 @@ use std::{
 use chrono::{DateTime, Utc};
 use domain::payment::{OrderId, PaymentId, PaymentState, PgReference, Policy, ProviderName};
 use tokio_postgres::Row;
+use tracing::Instrument;
 
-use super::{Line, operator::OnBehalf, outcome::Outcome, rows::parsed, run::Scope, unanswered::Fallen};
+use super::{Line, operator::OnBehalf, outcome::Outcome, rows::parsed, run::Scope, trace, unanswered::Fallen};
 use crate::{error::LineError, pg};
 
 /// A payment that this replica holds.
@@ -216,11 +217,11 @@ impl Line {
             failed_checks: failed_checks(row)?,
             run_began_at,
         };
+        let provider: String = row.try_get("provider")?;
         // What cannot be noted is due again when its claim ends; the others go on.
-        if let Err(error) = Box::pin(self.note(&fallen, error)).await {
+        if let Err(error) = Box::pin(self.note(&fallen, error)).instrument(trace::turn(order, payment, &provider)).await {
             tracing::warn!(paymentId = ?payment, %error, "a failure could not be noted; the claim ends by itself");
         }
-        let provider: String = row.try_get("provider")?;
         metrics::counter!("trueup_payment_outcomes_total", "provider" => provider, "outcome" => Outcome::Error.as_str())
             .increment(1);
         Ok(())

@@ -2,6 +2,7 @@
 
 use domain::payment::PgAnswer;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use super::{
     Line,
@@ -9,6 +10,7 @@ use super::{
     claim::Claimed,
     outcome::Outcome,
     settle::{Applied, Mode, Next, is_order_failure},
+    trace,
 };
 use crate::error::LineError;
 
@@ -16,9 +18,12 @@ impl Line {
     /// Asks about a claimed payment and applies the answer. Whatever fails belongs to this payment alone. To be run in a task that is not
     /// dropped: a transaction must not be left in its middle.
     pub async fn look_after(&self, claimed: &Claimed, stop: &CancellationToken) -> Outcome {
-        service_kit::failpoint!("payment.claimed");
-        let done = Box::pin(self.ask_and_apply(claimed, stop)).await;
-        self.conclude(claimed, &done).await
+        let turn = async {
+            service_kit::failpoint!("payment.claimed");
+            let done = Box::pin(self.ask_and_apply(claimed, stop)).await;
+            self.conclude(claimed, &done).await
+        };
+        turn.instrument(trace::turn_of(claimed)).await
     }
 
     /// Notes what came of a claimed payment, for the log, the metrics, and its next time if it failed.
@@ -36,6 +41,7 @@ impl Line {
                 tracing::info!(orderId = %claimed.order, paymentId = %claimed.payment, reason = reason.as_str(), "the money goes back");
             }
         }
+        Span::current().record("outcome", outcome.as_str());
         metrics::counter!(
             "trueup_payment_outcomes_total", "provider" => claimed.provider.to_string(), "outcome" => outcome.as_str()
         )

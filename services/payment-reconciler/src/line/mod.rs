@@ -18,6 +18,7 @@ pub mod run;
 mod schedule;
 pub mod settle;
 mod tally;
+mod trace;
 pub(crate) mod turn;
 mod unanswered;
 mod unconfigured;

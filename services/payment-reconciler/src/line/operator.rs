@@ -7,6 +7,7 @@ use domain::payment::{PaymentId, PgAnswer, ProviderName};
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{
     Line,
@@ -16,6 +17,7 @@ use super::{
     outcome::Outcome,
     rows::{Locked, parsed},
     settle::{Applied, Next},
+    trace,
 };
 use crate::{
     error::LineError,
@@ -100,13 +102,15 @@ impl Line {
             self.give_back(&claimed).await?;
             return Err(refused);
         }
-        let done = Box::pin(async {
-            let answer = self.ask_from(&claimed, Question::Status, true, stop).await?;
-            self.act_on(&claimed, &answer, stop).await
+        let turn = Box::pin(async {
+            let done = match self.ask_from(&claimed, Question::Status, true, stop).await {
+                Ok(answer) => self.act_on(&claimed, &answer, stop).await,
+                Err(error) => Err(error),
+            };
+            self.conclude(&claimed, &done).await;
+            done
         });
-        let done = done.await;
-        self.conclude(&claimed, &done).await;
-        done.map(Told::Done)
+        turn.instrument(trace::turn_of(&claimed)).await.map(Told::Done)
     }
 
     async fn provider_of(&self, payment: &PaymentId) -> Result<ProviderName, LineError> {

@@ -3,8 +3,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::payment::ProviderName;
+use tracing::Instrument;
 
-use super::{Line, rows::parsed, run::Scope};
+use super::{Line, rows::parsed, run::Scope, trace};
 use crate::{
     error::LineError,
     pg::{self, Params},
@@ -54,7 +55,8 @@ impl Line {
             let claims = self.claims(&name, Scope::Run, NOTED_MAX, since, is_left).await?;
             noted = noted.saturating_add(claims.unreadable);
             for claimed in claims.readable {
-                self.conclude(&claimed, &Err(LineError::UnknownProvider(name.to_string()))).await;
+                let unknown = Err(LineError::UnknownProvider(name.to_string()));
+                self.conclude(&claimed, &unknown).instrument(trace::turn_of(&claimed)).await;
                 noted = noted.saturating_add(1);
             }
         }

@@ -59,8 +59,8 @@ const RESTOCK: &str = "INSERT INTO stock_movement (order_id, product_id, kind, c
 const INSERT_ENTRY: &str = "INSERT INTO money_entry (payment_id, kind, pg_transaction_id, amount, currency, pg_at, actor) \
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
-const INSERT_EVENT: &str = "INSERT INTO outbox (event_id, topic, event_type, event_key, payload) \
-    VALUES (gen_random_uuid(), $1, $2, $3, $4::text::jsonb)";
+const INSERT_EVENT: &str = "INSERT INTO outbox (event_id, topic, event_type, event_key, payload, headers) \
+    VALUES (gen_random_uuid(), $1, $2, $3, $4::text::jsonb, CASE WHEN $5::text IS NULL THEN '{}' ELSE jsonb_build_object('traceparent', $5::text) END)";
 
 impl Line {
     /// Writes the payment, and tells of it if an operator should look and was not told of this reason yet.
@@ -182,11 +182,12 @@ impl Line {
         Ok(())
     }
 
-    /// Leaves an event for the relay.
+    /// Leaves an event for the relay, with the trace in which it was decided if somebody records that.
     pub(super) async fn write_event(&self, session: &Session, told: &PaymentOutcome) -> Result<(), LineError> {
         let payload = told.to_json().to_string();
         let topic = contracts::names::TOPIC_PAYMENT_OUTCOME;
-        session.run(INSERT_EVENT, &[&topic, &told.event_type(), &told.order().as_str(), &payload]).await?;
+        let trace = service_kit::trace::recorded();
+        session.run(INSERT_EVENT, &[&topic, &told.event_type(), &told.order().as_str(), &payload, &trace]).await?;
         Ok(())
     }
 }

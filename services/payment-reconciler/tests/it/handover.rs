@@ -90,7 +90,7 @@ async fn plant(stage: &Stage, sql: &str) {
     stage.sql.run(&format!("SET session_replication_role = replica; {sql}; SET session_replication_role = origin")).await;
 }
 
-async fn plant_order(stage: &Stage, order: &str, payment: &str, reference: &str) {
+pub async fn plant_order(stage: &Stage, order: &str, payment: &str, reference: &str) {
     let sql = format!(
         "INSERT INTO customer_order (order_id, amount, currency) VALUES ('{order}', 15000, 'KRW') ON CONFLICT DO NOTHING;
          INSERT INTO payment (payment_id, order_id, provider, reference, amount, currency)

@@ -53,3 +53,4 @@ mod refund_stage;
 mod resolving;
 mod scripted;
 mod silent_database;
+mod traces;
