@@ -92,6 +92,8 @@ impl Bench<'_> {
         let (url, slots) = (self.simulator.generic_url(), SLOTS.to_string());
         let settings = [
             ("INTAKE__ENABLED", "false"),
+            // Its lists are asked for in the same slots.
+            ("AUDIT__NIGHTLY", "false"),
             ("PROVIDERS__GENERIC__KIND", "generic"),
             ("PROVIDERS__GENERIC__BASE_URL", &url),
             ("PROVIDERS__GENERIC__API_KEY", Options::API_KEY),
