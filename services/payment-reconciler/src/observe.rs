@@ -20,8 +20,8 @@ const WAITING: &str = "SELECT coalesce(extract(epoch FROM payment_now() - least(
     coalesce((SELECT extract(epoch FROM payment_now() - min(hinted_at)) FROM payment \
         WHERE hinted_at IS NOT NULL AND state <> 'SUCCESS'), 0)::float8 AS oldest_hint_s, \
     coalesce((SELECT extract(epoch FROM payment_now() - min(coalesce(reopened_at, created_at))) FROM refund WHERE state <> 'CONFIRMED'), 0)::float8 AS oldest_refund_s, \
-    (SELECT count(*) FROM refund WHERE held AND held_by IS NULL)::float8 AS held_by_line, \
-    (SELECT count(*) FROM refund WHERE held AND held_by IS NOT NULL)::float8 AS held_by_operator, \
+    (SELECT count(*) FROM refund WHERE held AND held_by IS NULL AND state <> 'CONFIRMED')::float8 AS held_by_line, \
+    (SELECT count(*) FROM refund WHERE held AND held_by IS NOT NULL AND state <> 'CONFIRMED')::float8 AS held_by_operator, \
     (SELECT count(*) FROM payment WHERE attention)::float8 AS attention, \
     (SELECT count(*) FROM payment WHERE attention AND attention_reason = 'unknown_provider')::float8 AS unconfigured";
 

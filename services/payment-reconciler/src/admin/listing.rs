@@ -54,7 +54,8 @@ impl Refunds {
     const fn condition(self) -> &'static str {
         match self {
             Self::Open => "r.state <> 'CONFIRMED'",
-            Self::Held => "r.held",
+            // What is confirmed is held no more; said so, the few open ones are all that is looked at.
+            Self::Held => "r.held AND r.state <> 'CONFIRMED'",
             Self::Manual => "r.state = 'MANUAL'",
             Self::All => "true",
         }
@@ -117,11 +118,13 @@ pub(super) async fn order(db: &Db, id: &str) -> Result<Option<Value>, LineError>
 /// Refunds, the oldest first.
 pub(super) async fn refunds(db: &Db, which: Refunds, after: &str, rows_max: i64) -> Result<Vec<Value>, LineError> {
     let condition = which.condition();
+    // As in the list of orders: a page by an index, then whose they are, for the page alone.
     let query = format!(
-        "WITH after AS (SELECT created_at, refund_id FROM refund WHERE refund_id = $1) \
-         SELECT {REFUND} AS json FROM refund r JOIN payment p ON p.payment_id = r.payment_id \
-         WHERE {condition} AND ($1 = '' OR (r.created_at, r.refund_id) > (SELECT created_at, refund_id FROM after)) \
-         ORDER BY r.created_at, r.refund_id LIMIT $2"
+        "WITH after AS MATERIALIZED (SELECT CASE WHEN $1 = '' THEN '-infinity' ELSE (SELECT created_at FROM refund WHERE refund_id = $1) END AS at), \
+         page AS (SELECT r.* FROM refund r WHERE {condition} AND r.created_at >= (SELECT at FROM after) \
+            AND (r.created_at, r.refund_id) > ((SELECT at FROM after), $1) ORDER BY r.created_at, r.refund_id LIMIT $2) \
+         SELECT {REFUND} AS json FROM page r CROSS JOIN LATERAL (SELECT * FROM payment WHERE payment_id = r.payment_id LIMIT 1) p \
+         ORDER BY r.created_at, r.refund_id"
     );
     let mut connection = db.conn().await?;
     let rows: Vec<Json> =

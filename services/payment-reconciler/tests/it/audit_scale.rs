@@ -1,21 +1,24 @@
-//! Audits, totals and lists of what stands still look at what they are about, and not at everything that ever was.
+//! Audits, totals, lists for operators and the numbers for alerts look at what they are about, and not at everything that ever was.
 
-use payment_reconciler::audit::{AuditSettings, Auditor, Span, Wish, totals};
+use payment_reconciler::{
+    audit::{AuditSettings, Auditor, Span, Wish, totals},
+    observe,
+};
 use reqwest::Method;
 use serde_json::Value;
 use testkit::{World, eventually_some};
 use uuid::Uuid;
 
 use crate::{
-    http::stage_on,
+    http::{Stage, stage_on},
     orders::{PATIENCE, Sql, db},
     scripted::Scripted,
 };
 
-/// Orders with a payment and its capture, over a hundred days; enough that no planner reads them all for an hour of them.
+/// Orders with a payment, its capture and a refund, over a hundred days; enough that no planner reads them all for an hour of them.
 const ORDERS: u32 = 40_000;
 
-const TABLES: [&str; 3] = ["money_entry", "payment", "customer_order"];
+const TABLES: [&str; 4] = ["money_entry", "payment", "customer_order", "refund"];
 
 async fn full(name: &str) -> (World, Sql) {
     let world = World::of_payments(name).await;
@@ -31,7 +34,11 @@ async fn full(name: &str) -> (World, Sql) {
          INSERT INTO money_entry (payment_id, kind, pg_transaction_id, amount, currency, pg_at, recorded_at, actor)
             SELECT 'p' || n, 'capture', 't' || n, 100, 'KRW', CASE WHEN n % 3 > 0 THEN timestamptz '2026-01-01T00:00:00Z' + n * interval '216 seconds' END,
                 timestamptz '2026-01-01T00:00:00Z' + n * interval '216 seconds', 'a test' FROM generate_series(0, {ORDERS} - 1) n;
-         COMMIT; ANALYZE money_entry; ANALYZE payment; ANALYZE customer_order"
+         INSERT INTO refund (refund_id, payment_id, amount, currency, reason, actor, automatic, state, held, held_reason, held_by, created_at, confirmed_at, watch_until)
+            SELECT 'f' || n, 'p' || n, 100, 'KRW', 'OUT_OF_STOCK', 'a test', true, CASE n % 10000 WHEN 3 THEN 'REQUESTED' WHEN 4 THEN 'MANUAL' ELSE 'CONFIRMED' END,
+                n % 10000 = 3, CASE WHEN n % 10000 = 3 THEN 'a test' END, CASE WHEN n % 10000 = 3 THEN 'a test' END, timestamptz '2026-01-01T00:00:00Z' + n * interval '216 seconds', now(), now()
+            FROM generate_series(0, {ORDERS} - 1) n;
+         COMMIT; ANALYZE money_entry; ANALYZE payment; ANALYZE customer_order; ANALYZE refund"
     ))
     .await;
     (world, sql)
@@ -45,6 +52,18 @@ async fn scans(sql: &Sql) -> Vec<(i64, i64)> {
         all.push((sql.number(&of("seq_scan")).await, sql.number(&of("coalesce(idx_scan, 0)")).await));
     }
     all
+}
+
+/// The ids of a list, page by page.
+async fn pages(stage: &Stage, path: &str, list: &str, id: &str, pages_max: usize) -> Vec<String> {
+    let (mut listed, mut next) = (Vec::new(), format!("/v1/admin/{path}"));
+    for _ in 0..pages_max {
+        let page = stage.call(Method::GET, &next, &Value::Null).await.json();
+        listed.extend(page[list].as_array().unwrap().iter().map(|item| item[id].as_str().unwrap().to_owned()));
+        let Some(after) = page["next"].as_str() else { break };
+        next = format!("/v1/admin/{path}&after={after}");
+    }
+    listed
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,15 +89,18 @@ async fn an_hour_costs_an_hour_however_long_the_book_is() {
         let whole = totals(&own, Span::new(at("2026-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z")).unwrap()).await.unwrap();
         assert_eq!(whole.iter().map(|sum| sum.captures).sum::<i64>(), i64::from(ORDERS));
         let stage = stage_on(&world).await;
-        let mut listed = Vec::new();
-        let mut path = "/v1/admin/orders?limit=3".to_owned();
-        loop {
-            let page = stage.call(Method::GET, &path, &Value::Null).await.json();
-            listed.extend(page["orders"].as_array().unwrap().iter().map(|order| order["orderId"].as_str().unwrap().to_owned()));
-            let Some(next) = page["next"].as_str() else { break };
-            path = format!("/v1/admin/orders?limit=3&after={next}");
-        }
-        assert_eq!(listed, ["o1", "o2", "o10001", "o10002", "o20001", "o20002", "o30001", "o30002"]);
+        let orders = pages(&stage, "orders?limit=3", "orders", "orderId", usize::MAX).await;
+        assert_eq!(orders, ["o1", "o2", "o10001", "o10002", "o20001", "o20002", "o30001", "o30002"]);
+        let refunds = async |state: &str, pages_max| {
+            pages(&stage, &format!("refunds?limit=3&state={state}"), "refunds", "refundId", pages_max).await
+        };
+        assert_eq!(refunds("held", usize::MAX).await, ["f3", "f10003", "f20003", "f30003"]);
+        assert_eq!(refunds("manual", usize::MAX).await, ["f4", "f10004", "f20004", "f30004"]);
+        let open = ["f3", "f4", "f10003", "f10004", "f20003", "f20004", "f30003", "f30004"];
+        assert_eq!(refunds("open", usize::MAX).await, open);
+        assert_eq!(refunds("all", 2).await, ["f0", "f1", "f2", "f3", "f4", "f5"]);
+        let watch = observe::Watch { gateways: vec!["sim".to_owned(), "other".to_owned()], stale_after_ms: 600_000 };
+        observe::look(&own, &watch).await.unwrap();
     }
     // The servers' counts come when their sessions end or are idle.
     let after = eventually_some(PATIENCE, "the counts of all sessions", || async {
@@ -88,5 +110,5 @@ async fn an_hour_costs_an_hour_however_long_the_book_is() {
     })
     .await;
     let whole: Vec<i64> = before.iter().zip(&after).map(|(before, after)| after.0 - before.0).collect();
-    assert_eq!(whole, [0, 0, 0], "tables that were read as a whole: {TABLES:?}");
+    assert_eq!(whole, [0; 4], "tables that were read as a whole: {TABLES:?}");
 }
