@@ -17,6 +17,7 @@ use super::{
     listing::{self, Refunds},
     orders::{self, Resolve},
     refunds::{self, Change},
+    retry,
 };
 use crate::{
     audit::{Span, Wish, totals},
@@ -128,7 +129,7 @@ async fn retry(app: Data<App>, request: HttpRequest, payload: Payload) -> Result
     let actor = app.admin.operators.actor(&request)?;
     let id: OrderId = http::id(&request, "orderId")?;
     let wish = body::wish(&request, payload, &[]).await?;
-    http::json(StatusCode::OK, &orders::retry(&app.admin, &actor, id.as_str(), &wish).await?)
+    http::json(StatusCode::OK, &retry::retry(&app.admin, &actor, id.as_str(), &wish).await?)
 }
 
 async fn resolve(app: Data<App>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {

@@ -10,6 +10,7 @@ mod hands;
 mod listing;
 mod orders;
 mod refunds;
+mod retry;
 mod settings;
 mod token;
 

@@ -1,4 +1,4 @@
-//! Retrying and resolving an order.
+//! Resolving an order, and what is known of it.
 
 use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
@@ -12,7 +12,6 @@ use super::{
     listing,
 };
 use crate::{
-    callbacks::hint,
     error::LineError,
     http::ApiError,
     line::{
@@ -21,16 +20,17 @@ use crate::{
     },
 };
 
+/// One of an order's payments.
 #[derive(Debug, Clone, QueryableByName)]
-struct Attempt {
+pub(super) struct Attempt {
     #[diesel(sql_type = sql_types::Text)]
-    payment_id: String,
+    pub payment_id: String,
     #[diesel(sql_type = sql_types::Text)]
     provider: String,
     #[diesel(sql_type = sql_types::Text)]
     reference: String,
     #[diesel(sql_type = sql_types::Text)]
-    state: String,
+    pub state: String,
 }
 
 impl Attempt {
@@ -38,7 +38,7 @@ impl Attempt {
         self.provider.parse::<ProviderName>().is_ok_and(|name| admin.providers.contains_key(&name))
     }
 
-    fn not_set_up(&self) -> String {
+    pub(super) fn not_set_up(&self) -> String {
         format!("its gateway `{0}` is not set up here (settings `providers.{0}`)", self.provider)
     }
 }
@@ -67,7 +67,8 @@ async fn attempts(connection: &mut AsyncPgConnection, order: &str) -> Result<Vec
     .await?)
 }
 
-async fn known(admin: &Admin, order: &str) -> Result<(String, Vec<Attempt>), ApiError> {
+/// An order's state and its payments, or that nobody knows it.
+pub(super) async fn known(admin: &Admin, order: &str) -> Result<(String, Vec<Attempt>), ApiError> {
     let mut connection = admin.db.conn().await.map_err(LineError::from)?;
     let row: Option<OrderRow> = sql_query("SELECT state FROM customer_order WHERE order_id = $1")
         .bind::<sql_types::Text, _>(order)
@@ -79,51 +80,15 @@ async fn known(admin: &Admin, order: &str) -> Result<(String, Vec<Attempt>), Api
     Ok((row.state, attempts(&mut connection, order).await?))
 }
 
-/// Makes an order's payments due at once, or says which would be.
-pub(super) async fn retry(admin: &Admin, actor: &str, order: &str, wish: &Wish) -> Result<Value, ApiError> {
-    let (_, attempts) = known(admin, order).await?;
-    let Askable { askable, not_set_up } = askable(admin, &attempts, "nobody asks about that one")?;
-    let due: Vec<&str> = askable.iter().map(|attempt| attempt.payment_id.as_str()).collect();
-    if !wish.dry_run {
-        let mut connection = admin.db.conn().await.map_err(LineError::from)?;
-        // Two statements, each of which is good without the other.
-        hint(&mut connection, &due, None).await?;
-        let detail = json!({ "payments": due });
-        let action = Action { actor, action: "orders retry", target: order, reason: &wish.reason, outcome: "done", detail };
-        keep(&mut connection, &action).await?;
-    }
-    let mut why = "they are asked about ahead of everything else".to_owned();
-    for attempt in &not_set_up {
-        why.push_str(&format!("; {} is not: {}", attempt.payment_id, attempt.not_set_up()));
-    }
-    let mut told = json!({ "dryRun": wish.dry_run, "orderId": order, "due": due, "why": why });
-    if wish.dry_run
-        && let Some(told) = told.as_object_mut()
-    {
-        let mut payments = Vec::with_capacity(due.len());
-        for attempt in askable {
-            payments.push(match ask(admin, attempt).await {
-                Ok(answer) => foreseen(admin, order, attempt, &answer).await?,
-                Err(error) => json!({
-                    "paymentId": attempt.payment_id, "state": attempt.state, "gatewaySays": error.to_string(),
-                    "would": "wait: without an answer nothing is decided",
-                }),
-            });
-        }
-        told.insert("payments".to_owned(), Value::Array(payments));
-    }
-    Ok(told)
-}
-
 /// What the gateways can be asked about an order.
-struct Askable<'a> {
-    askable: Vec<&'a Attempt>,
+pub(super) struct Askable<'a> {
+    pub askable: Vec<&'a Attempt>,
     /// Those whose gateway is not in the settings.
-    not_set_up: Vec<&'a Attempt>,
+    pub not_set_up: Vec<&'a Attempt>,
 }
 
 /// The attempts that are no success; refused, with the reason, if there are none that anybody can ask about.
-fn askable<'a>(admin: &Admin, attempts: &'a [Attempt], of_success: &str) -> Result<Askable<'a>, ApiError> {
+pub(super) fn askable<'a>(admin: &Admin, attempts: &'a [Attempt], of_success: &str) -> Result<Askable<'a>, ApiError> {
     if attempts.is_empty() {
         let why =
             "it has no payment, so there is nothing to ask a gateway about; the order service adds one, or cancels the order";
@@ -209,7 +174,7 @@ async fn settle(admin: &Admin, actor: &str, order: &str, attempts: &[Attempt], w
 }
 
 /// An attempt with what the gateway says of it, and what that would come to.
-async fn foreseen(admin: &Admin, order: &str, attempt: &Attempt, answer: &PgAnswer) -> Result<Value, ApiError> {
+pub(super) async fn foreseen(admin: &Admin, order: &str, attempt: &Attempt, answer: &PgAnswer) -> Result<Value, ApiError> {
     let unreadable = |error: domain::ids::IdError| ApiError::internal(&error);
     let (order, payment): (OrderId, PaymentId) =
         (order.parse().map_err(unreadable)?, attempt.payment_id.parse().map_err(unreadable)?);
@@ -340,7 +305,7 @@ impl Target {
 }
 
 /// A fresh ask, in its turn like any other.
-async fn ask(admin: &Admin, attempt: &Attempt) -> Result<PgAnswer, ApiError> {
+pub(super) async fn ask(admin: &Admin, attempt: &Attempt) -> Result<PgAnswer, ApiError> {
     let unreadable = |error: domain::ids::IdError| ApiError::internal(&error);
     let name: ProviderName = attempt.provider.parse().map_err(unreadable)?;
     let reference: PgReference = attempt.reference.parse().map_err(unreadable)?;

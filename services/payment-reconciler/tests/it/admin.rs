@@ -210,6 +210,57 @@ async fn refunds_are_held_and_released_with_a_reason() {
     assert!(kept.contains("refunds hold rf-p-a done") && kept.contains("refunds hold rf-p-b refused"), "{kept}");
 }
 
+/// A fault in whatever keeps what an operator did.
+pub const NOTHING_IS_KEPT: &str =
+    "CREATE FUNCTION planted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'planted'; END $$;
+    CREATE TRIGGER planted BEFORE INSERT ON operator_action FOR EACH ROW EXECUTE FUNCTION planted()";
+/// The end of the fault.
+pub const IT_IS_KEPT: &str = "DROP TRIGGER planted ON operator_action";
+
+/// What an operator did and what is kept of it are one transaction: if one of them fails, there is neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_kept_of_an_operator_is_not_done() {
+    let stage = stage("not-kept").await;
+    for id in ["a", "b", "c"] {
+        completed(&stage, id).await;
+        stage.pg.says(&format!("ref-{id}"), Ok(PgAnswer::Found(paid(WON(15_000)))));
+    }
+    stage.sql.place(&order("open")).await;
+    for id in ["b", "c"] {
+        stage.post(&format!("/v1/admin/orders/{id}/resolve"), json!({"reason": "x", "action": "cancel"})).await;
+    }
+    stage.post("/v1/admin/refunds/rf-p-c/hold", json!({"reason": "x"})).await;
+    stage.sql.run(NOTHING_IS_KEPT).await;
+    let all = "SELECT concat_ws(' ', (SELECT string_agg(o::text, ' ' ORDER BY order_id) FROM customer_order o), \
+        (SELECT string_agg(p::text, ' ' ORDER BY payment_id) FROM payment p), \
+        (SELECT string_agg(r::text, ' ' ORDER BY refund_id) FROM refund r))";
+    let (before, kept) = (stage.sql.text(all).await, actions(&stage).await);
+    let deeds = [
+        ("orders/open/retry", json!({"reason": "a call"})),
+        ("orders/a/resolve", json!({"reason": "a call", "action": "cancel"})),
+        ("refunds/rf-p-b/hold", json!({"reason": "looks wrong"})),
+        ("refunds/rf-p-c/release", json!({"reason": "is right"})),
+    ];
+    for (path, wish) in &deeds {
+        let answer = stage.post(&format!("/v1/admin/{path}"), wish.clone()).await;
+        assert!(answer.status >= 500, "{path}: {}", answer.text);
+        assert_eq!(stage.sql.text(all).await, before, "{path}");
+    }
+    // The fault alone kept them from being done.
+    stage.sql.run(IT_IS_KEPT).await;
+    for (path, wish) in &deeds {
+        let answer = stage.post(&format!("/v1/admin/{path}"), wish.clone()).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    }
+    let done = [
+        "operator:anna orders retry open done",
+        "operator:anna orders resolve cancel a done",
+        "operator:anna refunds hold rf-p-b done",
+        "operator:anna refunds release rf-p-c done",
+    ];
+    assert_eq!(actions(&stage).await, format!("{kept}, {}", done.join(", ")));
+}
+
 /// As a sweep of callbacks does, so that neither waits for the other in a ring.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_takes_its_payments_in_the_order_of_their_ids() {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use testkit::eventually;
 
 use crate::{
+    admin::{IT_IS_KEPT, NOTHING_IS_KEPT},
     http::stage_over,
     orders::PATIENCE,
     refund_stage::{HOUR, MINUTE, SECOND, Stage, reference},
@@ -21,6 +22,21 @@ async fn actions(stage: &Stage) -> String {
     let all = "SELECT string_agg(concat_ws(' ', actor, action, target, reason, outcome, detail ->> 'outcome'), ', ' ORDER BY action_id) \
         FROM operator_action";
     stage.sql.text(all).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_not_settled_when_it_cannot_be_kept_who_wanted_it() {
+    let stage = Stage::new("not-kept", ProviderKind::Generic).await;
+    stage.place("a", Script::paid()).await;
+    let operators = stage_over(&stage.world, &stage.line, 1_000).await;
+    stage.sql.run(NOTHING_IS_KEPT).await;
+    let refused = operators.post("/v1/admin/orders/a/resolve", settle()).await;
+    assert!(refused.status >= 500, "{}", refused.text);
+    assert_eq!(stage.states("a").await, "PENDING PENDING");
+    assert_eq!(stage.sql.number("SELECT (SELECT count(*) FROM money_entry) + (SELECT count(*) FROM outbox WHERE event_type LIKE '%OrderCompleted')").await, 0);
+    stage.sql.run(IT_IS_KEPT).await;
+    assert_eq!(operators.post("/v1/admin/orders/a/resolve", settle()).await.status, 200);
+    assert_eq!(stage.states("a").await, "COMPLETED SUCCESS");
 }
 
 #[tokio::test(flavor = "multi_thread")]
