@@ -75,6 +75,10 @@ impl Hands for LineHands {
         foreseen.await.map_err(|_| LineError::TaskLost)?
     }
 
+    fn refund_overdue_ms(&self, provider: &ProviderName) -> i64 {
+        self.line.policy(provider).refund_overdue_ms
+    }
+
     fn refund_id(&self, payment: &PaymentId) -> RefundId {
         RefundId::of_payment(payment)
     }

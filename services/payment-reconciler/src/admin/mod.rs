@@ -53,6 +53,9 @@ pub trait Hands: Send + Sync {
     /// PostgreSQL.
     async fn foresee(&self, order: &OrderId, payment: &PaymentId, answer: &PgAnswer) -> Result<String, LineError>;
 
+    /// How old an open refund of this gateway's is, in milliseconds, when an operator is shown it and may have it begun anew.
+    fn refund_overdue_ms(&self, provider: &ProviderName) -> i64;
+
     /// The id of a payment's refund: the same whenever it is asked for.
     fn refund_id(&self, payment: &PaymentId) -> RefundId;
 }

@@ -1,11 +1,13 @@
 //! Holding a refund, and letting it go.
 
+use std::sync::Arc;
+
 use diesel::{OptionalExtension, QueryableByName, sql_query, sql_types};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use serde_json::{Value, json};
 
 use super::{
-    Admin,
+    Admin, Hands,
     actions::{Action, keep},
     body::Wish,
     listing,
@@ -29,9 +31,7 @@ struct Ids {
     payment_id: String,
 }
 
-/// How old a refund that is being sent, or that the gateway took, has to be before an operator may have it begun anew.
-const SENDING_LONG: &str = "24 hours";
-/// How long ago it has to have been sent last: the gateway may still be at it.
+/// How long ago a refund has to have been sent last before an operator may have it begun anew: the gateway may still be at it.
 const SENT_BEFORE: &str = "10 minutes";
 
 /// A refund as an operator finds it.
@@ -41,9 +41,14 @@ struct Seen {
     state: String,
     #[diesel(sql_type = sql_types::Bool)]
     held: bool,
-    /// It has been open for [`SENDING_LONG`], and was not sent since [`SENT_BEFORE`].
+    #[diesel(sql_type = sql_types::Text)]
+    provider: String,
+    /// Since when it is wanted, or wanted again, in milliseconds.
+    #[diesel(sql_type = sql_types::BigInt)]
+    age_ms: i64,
+    /// It was sent since [`SENT_BEFORE`].
     #[diesel(sql_type = sql_types::Bool)]
-    is_old: bool,
+    is_just_sent: bool,
     /// A replica looks after it at this moment: it may be on its way to the gateway.
     #[diesel(sql_type = sql_types::Bool)]
     is_busy: bool,
@@ -53,17 +58,23 @@ impl Seen {
     /// `locking` is the lock that is taken.
     async fn of(connection: &mut AsyncPgConnection, id: &str, locking: &str) -> Result<Option<Self>, LineError> {
         let query = format!(
-            "SELECT r.state, r.held, payment_now() - coalesce(r.reopened_at, r.created_at) >= interval '{SENDING_LONG}' \
-                AND (r.sending_since IS NULL OR r.sending_since <= payment_now() - interval '{SENT_BEFORE}') AS is_old, \
-                p.holder IS NOT NULL AS is_busy \
+            "SELECT r.state, r.held, p.provider, p.holder IS NOT NULL AS is_busy, \
+                (extract(epoch FROM payment_now() - coalesce(r.reopened_at, r.created_at)) * 1000)::bigint AS age_ms, \
+                coalesce(r.sending_since > payment_now() - interval '{SENT_BEFORE}', false) AS is_just_sent \
              FROM refund r JOIN payment p ON p.payment_id = r.payment_id WHERE r.refund_id = $1 {locking}"
         );
         Ok(sql_query(query).bind::<sql_types::Text, _>(id).get_result(connection).await.optional()?)
     }
+
+    /// Whether it has been open for so long that an operator is shown it, and nothing of it can be on its way.
+    fn is_old(&self, hands: &dyn Hands) -> Result<bool, LineError> {
+        let provider = self.provider.parse().map_err(|error| LineError::Row(format!("provider {error}")))?;
+        Ok(self.age_ms >= hands.refund_overdue_ms(&provider) && !self.is_just_sent)
+    }
 }
 
 /// The statement that does it and the words for it, or why it cannot be done.
-fn decide(change: Change, seen: &Seen) -> Result<(&'static str, &'static str), String> {
+fn decide(change: Change, seen: &Seen, is_old: bool) -> Result<(&'static str, &'static str), String> {
     const HOLD: &str =
         "UPDATE refund SET held = true, held_reason = $2, held_by = $3, updated_at = payment_now() WHERE refund_id = $1";
     const RELEASE: &str = "UPDATE refund SET held = false, held_reason = NULL, held_by = NULL, updated_at = payment_now() \
@@ -82,10 +93,10 @@ fn decide(change: Change, seen: &Seen) -> Result<(&'static str, &'static str), S
         )),
         (Change::Release, _, true) => Ok((RELEASE, "it will be sent after the gateway has been asked again")),
         // Some gateways answer a repeated key with the failure that they stored with it, and one may forget what it took.
-        (Change::Release, "SENDING" | "ACCEPTED", false) if seen.is_old && !seen.is_busy => {
+        (Change::Release, "SENDING" | "ACCEPTED", false) if is_old && !seen.is_busy => {
             Ok((AGAIN, "if the gateway shows no refund when it has been asked again, another attempt is sent under a new key"))
         }
-        (Change::Release, "SENDING" | "ACCEPTED", false) if seen.is_old => {
+        (Change::Release, "SENDING" | "ACCEPTED", false) if is_old => {
             Err("it is looked after at this moment: try again".to_owned())
         }
         (Change::Release, state, false) => Err(format!("it is {state} and not held")),
@@ -98,18 +109,18 @@ pub(super) async fn change(admin: &Admin, actor: &str, id: &str, wish: &Wish, ch
     if wish.dry_run {
         let mut connection = admin.db.conn().await.map_err(LineError::from)?;
         let seen = Seen::of(&mut connection, id, "").await?.ok_or_else(|| ApiError::UnknownRefund(id.to_owned()))?;
-        let (would, why) = match decide(change, &seen) {
+        let (would, why) = match decide(change, &seen, seen.is_old(admin.hands.as_ref())?) {
             Ok((_, what)) => (true, what.to_owned()),
             Err(why) => (false, why),
         };
         return Ok(json!({ "dryRun": true, "would": would, "why": why, "refund": before }));
     }
-    let (db, actor, id, reason) = (admin.db.clone(), actor.to_owned(), id.to_owned(), wish.reason.clone());
-    let refund = id.clone();
+    let (db, hands, actor, id) = (admin.db.clone(), Arc::clone(&admin.hands), actor.to_owned(), id.to_owned());
+    let (refund, reason) = (id.clone(), wish.reason.clone());
     // A task of its own: a caller that hangs up would drop this future in its transaction.
     let done = tokio::spawn(async move {
         let mut connection = db.conn().await?;
-        connection.transaction(async |connection| apply(connection, &actor, &id, &reason, change).await).await
+        connection.transaction(async |connection| apply(connection, hands.as_ref(), &actor, &id, &reason, change).await).await
     });
     match done.await.map_err(|_| LineError::TaskLost)?? {
         Ok(what) => {
@@ -122,6 +133,7 @@ pub(super) async fn change(admin: &Admin, actor: &str, id: &str, wish: &Wish, ch
 
 async fn apply(
     connection: &mut AsyncPgConnection,
+    hands: &dyn Hands,
     actor: &str,
     id: &str,
     reason: &str,
@@ -143,7 +155,7 @@ async fn apply(
         .await?;
     let Some(seen) = Seen::of(connection, id, "FOR NO KEY UPDATE OF r").await? else { return Ok(Err("it is gone".to_owned())) };
     let name = if change == Change::Hold { "refunds hold" } else { "refunds release" };
-    let (statement, what) = match decide(change, &seen) {
+    let (statement, what) = match decide(change, &seen, seen.is_old(hands)?) {
         Ok(decided) => decided,
         Err(why) => {
             let kept = Action { actor, action: name, target: id, reason, outcome: "refused", detail: json!({ "why": why }) };
@@ -179,6 +191,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn seen(state: &str, held: bool, is_busy: bool) -> Seen {
+        Seen { state: state.to_owned(), held, provider: "sim".to_owned(), age_ms: 0, is_just_sent: false, is_busy }
+    }
+
     #[test]
     fn what_may_be_on_its_way_is_not_held_and_only_what_waits_is_released() {
         use Change::{Hold, Release};
@@ -198,8 +214,7 @@ mod tests {
             (Release, "CONFIRMED", false, false),
         ];
         for (change, state, held, may) in cases {
-            let seen = Seen { state: state.to_owned(), held, is_old: false, is_busy: false };
-            assert_eq!(decide(change, &seen).is_ok(), may, "{change:?} {state} {held}");
+            assert_eq!(decide(change, &seen(state, held, false), false).is_ok(), may, "{change:?} {state} {held}");
         }
     }
 
@@ -207,8 +222,8 @@ mod tests {
     fn what_is_being_sent_is_begun_anew_only_when_it_is_old_and_nobody_is_at_it() {
         for (is_old, is_busy, may) in [(true, false, true), (true, true, false), (false, false, false), (false, true, false)] {
             for state in ["SENDING", "ACCEPTED"] {
-                let seen = Seen { state: state.to_owned(), held: false, is_old, is_busy };
-                assert_eq!(decide(Change::Release, &seen).is_ok(), may, "{seen:?}");
+                let seen = seen(state, false, is_busy);
+                assert_eq!(decide(Change::Release, &seen, is_old).is_ok(), may, "{is_old} {seen:?}");
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use domain::{
     clock::SystemClock,
-    payment::{OrderId, PaymentId, PgAnswer, PgReference, ProviderName, RefundId},
+    payment::{OrderId, PaymentId, PgAnswer, PgReference, Policy, ProviderName, RefundId},
     secret::Secret,
 };
 use payment_providers::port::PaymentProvider;
@@ -72,6 +72,10 @@ impl Hands for Fake {
 
     async fn foresee(&self, _: &OrderId, _: &PaymentId, answer: &PgAnswer) -> Result<String, LineError> {
         Ok(if matches!(answer, PgAnswer::Found(_)) { "complete the order" } else { "wait" }.to_owned())
+    }
+
+    fn refund_overdue_ms(&self, _: &ProviderName) -> i64 {
+        Policy::default().refund_overdue_ms
     }
 
     fn refund_id(&self, payment: &PaymentId) -> RefundId {

@@ -1,13 +1,13 @@
 //! Refunds that go round in circles: they become slow and are shown to an operator, whichever way they go.
 
-use domain::payment::{Attention, PgAnswer, PgPayment, PgRefund, PgRefundState, PgState};
+use domain::payment::{Attention, PgAnswer, PgPayment, PgRefund, PgRefundState, PgState, Policy};
 use payment_providers::port::{Advice, ProviderError};
 use pg_simulator::Script;
 use serde_json::json;
 
 use crate::{
-    http::stage_on,
-    refund_stage::{AMOUNT, DAY, HOUR, MINUTE, SECOND, Said, reference, won},
+    http::{stage_on, stage_over},
+    refund_stage::{AMOUNT, DAY, HOUR, MINUTE, SECOND, Said, patient, reference, scripted, won},
     scripted::paid,
 };
 
@@ -62,6 +62,29 @@ async fn a_refund_that_is_put_off_again_and_again_is_shown_after_a_day() {
     said.stage.run_for(3 * HOUR, 20 * MINUTE).await;
     assert_eq!(said.attention("a").await, Attention::RefundOverdue.as_str());
     assert_eq!(said.told(Attention::RefundOverdue).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_is_begun_anew_by_an_operator_from_the_age_that_the_settings_give_its_gateway() {
+    let mut own = patient();
+    let policy = Policy { refund_overdue_ms: 2 * HOUR, ..own.policy.clone() };
+    own.policies.insert("sim".parse().unwrap(), policy);
+    let (stage, gateway) = scripted("settings-age", own).await;
+    stage.place_of("a", "nothing", vec![Script::open()]).await;
+    gateway.says(&reference("p-a"), Ok(PgAnswer::Found(paid(won(AMOUNT)))));
+    stage.run_after(11 * MINUTE).await;
+    stage.run_after(SECOND).await;
+    assert_eq!(stage.of_payment("p-a", "r.state").await, "SENDING");
+    let operators = stage_over(&stage.world, &stage.line, 1_000).await;
+    let path = format!("/v1/admin/refunds/{}/release", stage.of_payment("p-a", "r.refund_id").await);
+    let release = async |is_dry: bool| operators.post(&path, json!({"reason": "its key is lost", "dryRun": is_dry})).await;
+    stage.sql.time_passes(HOUR + 50 * MINUTE).await;
+    assert_eq!(release(true).await.json()["would"], false);
+    assert_eq!(release(false).await.status, 409, "ten minutes too young");
+    stage.sql.time_passes(10 * MINUTE).await;
+    assert_eq!(release(true).await.json()["would"], true);
+    assert_eq!(release(false).await.status, 200);
+    assert_eq!(stage.of_payment("p-a", "r.state").await, "REQUESTED");
 }
 
 #[tokio::test(flavor = "multi_thread")]
