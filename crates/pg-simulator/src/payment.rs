@@ -319,6 +319,9 @@ impl Payment {
             Answer::Paid => Err(Refusal::Paid),
             Answer::Closed | Answer::Expired => Ok(()),
             Answer::Open | Answer::Deposit | Answer::Failed | Answer::Strange(_) => {
+                if !self.script.close_refusals.is_empty() {
+                    return Err(Refusal::Scripted(self.script.close_refusals.remove(0)));
+                }
                 self.tell(Answer::Closed, now);
                 Ok(())
             }

@@ -123,6 +123,8 @@ pub struct Script {
     pub paid_currency: Option<String>,
     /// What becomes of each refund in order; further ones are done at once.
     pub refunds: Vec<RefundScript>,
+    /// With which codes closes are refused in order, with nothing done; further ones are done.
+    pub close_refusals: Vec<String>,
     /// Faults in order: the first rule that fits a call and is not used up hits it.
     pub faults: Vec<FaultRule>,
     /// How long each call about this payment takes, in milliseconds; without it the simulator's latency.

@@ -66,8 +66,8 @@ impl Stripe {
         if answer.is_success() { Ok(answer.read()?) } else { Err(failed(&answer)) }
     }
 
-    async fn post<T: DeserializeOwned>(&self, url: Url, key: &str, pairs: &[(&str, &str)]) -> Result<T, Failed> {
-        let request = self.http.post(url).header("Idempotency-Key", key);
+    async fn post<T: DeserializeOwned>(&self, url: Url, key: Option<&str>, pairs: &[(&str, &str)]) -> Result<T, Failed> {
+        let request = key.into_iter().fold(self.http.post(url), |request, key| request.header("Idempotency-Key", key));
         self.call(request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(form(pairs))).await
     }
 
@@ -162,7 +162,7 @@ impl PaymentProvider for Stripe {
             (&mark, &order.key),
             ("metadata[trueup_reason]", &reason),
         ];
-        let refund: Refund = self.post(self.http.url(&["v1", "refunds"]), &order.key, &pairs).await?;
+        let refund: Refund = self.post(self.http.url(&["v1", "refunds"]), Some(&order.key), &pairs).await?;
         Ok(refund.into_domain())
     }
 
@@ -170,7 +170,9 @@ impl PaymentProvider for Stripe {
         self.check(reference)?;
         let url = self.http.url(&["v1", "payment_intents", reference.as_str(), "cancel"]);
         let pairs = [("cancellation_reason", "abandoned"), ("expand[]", EXPAND)];
-        let intent = self.post(url, &format!("close-{reference}"), &pairs).await;
+        // Without a key: under one, that an intent cannot be cancelled while it is processing would be said again for a day. What is ended twice
+        // is ended.
+        let intent = self.post(url, None, &pairs).await;
         match self.known(intent, reference).await {
             // It succeeded or was cancelled meanwhile: what became of it is the answer.
             Err(ProviderError::Refused { .. }) => self.query(reference).await,

@@ -64,9 +64,10 @@ impl Toss {
         }
     }
 
-    async fn cancel(&self, payment_key: &str, key: &str, body: &CancelRequest<'_>) -> Result<Payment, ProviderError> {
-        let url = self.http.url(&["v1", "payments", payment_key, "cancel"]);
-        let answer = self.call(self.http.post(url).header("Idempotency-Key", key).json(body)).await?;
+    async fn cancel(&self, payment_key: &str, key: Option<&str>, body: &CancelRequest<'_>) -> Result<Payment, ProviderError> {
+        let request = self.http.post(self.http.url(&["v1", "payments", payment_key, "cancel"]));
+        let request = key.into_iter().fold(request, |request, key| request.header("Idempotency-Key", key));
+        let answer = self.call(request.json(body)).await?;
         if answer.is_success() {
             return answer.read();
         }
@@ -111,7 +112,7 @@ impl PaymentProvider for Toss {
         let reason = reason_with_key(&order.reason, &order.key);
         // Without an amount Toss cancels all that is left, and only if that is what we think it is.
         let body = CancelRequest { cancel_reason: &reason, refundable_amount: number(order.amount) };
-        self.cancel(&payment_key, &order.key, &body).await?.refund(&order.key)
+        self.cancel(&payment_key, Some(&order.key), &body).await?.refund(&order.key)
     }
 
     async fn close(&self, reference: &PgReference) -> Result<PgAnswer, ProviderError> {
@@ -121,7 +122,8 @@ impl PaymentProvider for Toss {
             return known(Some(payment), reference);
         }
         let body = CancelRequest { cancel_reason: "closed before the deposit", refundable_amount: None };
-        match self.cancel(payment.payment_key(), &format!("close-{reference}"), &body).await {
+        // Without a key: under one, a refusal that passes would be said again for as long as the key is known. What is ended twice is ended.
+        match self.cancel(payment.payment_key(), None, &body).await {
             Ok(payment) => known(Some(payment), reference),
             Err(ProviderError::Refused { .. }) => self.query(reference).await,
             Err(error) => Err(error),

@@ -85,6 +85,24 @@ async fn closing_ends_what_is_open_where_the_gateway_can_and_never_what_is_paid(
     }
 }
 
+/// Toss and Stripe keep a refusal with its key and say it again for days.
+#[tokio::test]
+async fn a_close_that_was_refused_is_made_when_it_is_tried_again() {
+    for (kind, code) in [
+        (ProviderKind::Generic, "try_later"),
+        (ProviderKind::Toss, "PROVIDER_ERROR"),
+        (ProviderKind::Stripe, "payment_intent_unexpected_state"),
+    ] {
+        let gateway = Gateway::start(kind);
+        let script = Script { close_refusals: vec![code.to_owned()], ..Script::deposit() };
+        let deposit = gateway.place("order_deposit", script);
+        for state in [PgState::Open, PgState::Failed, PgState::Failed] {
+            assert_eq!(found(gateway.adapter.close(&deposit).await.unwrap()).state, state, "{kind:?}");
+        }
+        assert_eq!(gateway.found(&deposit).await.state, PgState::Failed, "{kind:?}");
+    }
+}
+
 #[tokio::test]
 async fn another_amount_and_another_currency_are_told_as_they_are() {
     for kind in KINDS {

@@ -163,19 +163,30 @@ async fn cancel(request: HttpRequest, shared: web::Data<Shared>, id: web::Path<S
         return unauthorized(wording(401));
     }
     let expand = expand_of(&form);
+    let key = idempotency_key(&request).map(str::to_owned);
     answer(&shared.control, &request, Call::Close, &id, VOICE, |account| {
-        let is_ended = account.look(&id, Call::Close, |payment| matches!(payment.answer(), Answer::Closed | Answer::Expired));
-        let state = || Reply::new(400, error("invalid_request_error", "payment_intent_unexpected_state", "cannot be cancelled"));
-        if is_ended == Some(true) {
-            return state();
-        }
-        match account.close(&id) {
-            Ok(()) => found(account.look(&id, Call::Close, |payment| body(payment, &expand)), missing),
-            Err(Refusal::NotFound) => missing(),
-            Err(_) => state(),
-        }
+        let question = format!("stripe cancel {id}");
+        once(account.control, key.as_deref(), &question, key_conflict, || cancelled(account, &id, &expand))
     })
     .await
+}
+
+fn cancelled(account: Account<'_>, id: &str, expand: &[String]) -> Reply {
+    let is_ended = account.look(id, Call::Close, |payment| matches!(payment.answer(), Answer::Closed | Answer::Expired));
+    let refused = |code: &str| Reply::new(400, error("invalid_request_error", code, "cannot be cancelled"));
+    if is_ended == Some(true) {
+        return refused("payment_intent_unexpected_state");
+    }
+    match account.close(id) {
+        Ok(()) => found(account.look(id, Call::Close, |payment| body(payment, expand)), missing),
+        Err(Refusal::NotFound) => missing(),
+        Err(Refusal::Scripted(code)) => refused(&code),
+        Err(_) => refused("payment_intent_unexpected_state"),
+    }
+}
+
+fn key_conflict() -> Reply {
+    Reply::new(400, error("idempotency_error", "idempotency_key_in_use", "the key came with other parameters"))
 }
 
 async fn charges(request: HttpRequest, shared: web::Data<Shared>, pairs: web::Query<Pairs>) -> HttpResponse {
@@ -219,9 +230,7 @@ async fn refund(request: HttpRequest, shared: web::Data<Shared>, form: web::Form
         let mut sorted: Pairs = form.to_vec();
         sorted.sort();
         let question = format!("stripe {sorted:?}");
-        let conflict =
-            || Reply::new(400, error("idempotency_error", "idempotency_key_in_use", "the key came with other parameters"));
-        once(account.control, key.as_deref(), &question, conflict, || refunded(account, &id, &form, key.as_deref()))
+        once(account.control, key.as_deref(), &question, key_conflict, || refunded(account, &id, &form, key.as_deref()))
     })
     .await
 }
