@@ -82,6 +82,8 @@ pub struct Payment {
     pub sweep_until: Option<Timestamp>,
     /// Answers so far in this state; the schedule grows with it.
     pub checks: u32,
+    /// Whether the gateway's last answer was that it does not know the payment.
+    pub was_not_found: bool,
 }
 
 words! {

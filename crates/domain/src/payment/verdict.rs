@@ -117,9 +117,9 @@ pub fn swept_until(sweep_until: Timestamp, expiry: Option<Timestamp>) -> Timesta
 fn not_found(case: &Case<'_>, policy: &Policy) -> Judgement {
     let unknown_ms = policy.payment_window_ms.saturating_mul(2);
     let may_still_come = case.payment.expires_at.is_some_and(|expiry| case.now < expiry);
-    // One answer may be a mistake of the gateway's, such as that of a replica of its own that lags: it has to say so again.
-    let is_first_answer = case.payment.checks == 0;
-    if case.payment.state == PaymentState::Pending && age_ms(case) >= unknown_ms && !may_still_come && !is_first_answer {
+    // One answer may be a mistake of the gateway's, such as that of a replica of its own that lags: it has to say so twice running.
+    let is_said_again = case.payment.was_not_found;
+    if case.payment.state == PaymentState::Pending && age_ms(case) >= unknown_ms && !may_still_come && is_said_again {
         only(Verdict::Fail(FailReason::NeverSeen))
     } else {
         wait(case, policy, None, None)

@@ -45,6 +45,7 @@ pub fn given(order: OrderState, payment: PaymentState) -> Given {
             expires_at: None,
             sweep_until: (payment == PaymentState::Failed).then(|| Timestamp::from_unix_ms(5 * DAY)),
             checks: 0,
+            was_not_found: false,
         },
         stock: Stock::Enough,
         now: Timestamp::from_unix_ms(11 * MINUTE),

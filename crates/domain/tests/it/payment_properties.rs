@@ -56,10 +56,10 @@ fn said() -> impl Strategy<Value = PgPayment> {
 fn case() -> impl Strategy<Value = Given> {
     let payment = select(vec![PaymentState::Pending, PaymentState::Failed]);
     let stock = select(vec![Stock::Enough, Stock::Enough, Stock::Short, Stock::ProductNotFound]);
-    (select(OrderState::ALL.to_vec()), payment, stock, 0..8 * DAY, 0..2 * DAY, 0..20_u32).prop_map(
-        |(order, payment, stock, now, outage_ms, checks)| {
+    (select(OrderState::ALL.to_vec()), payment, stock, 0..8 * DAY, 0..2 * DAY, 0..20_u32, any::<bool>()).prop_map(
+        |(order, payment, stock, now, outage_ms, checks, was_not_found)| {
             let mut given = Given { stock, now: Timestamp::from_unix_ms(now), outage_ms, ..given(order, payment) };
-            given.payment.checks = checks;
+            (given.payment.checks, given.payment.was_not_found) = (checks, was_not_found);
             given
         },
     )

@@ -137,15 +137,18 @@ fn failed_is_what_the_gateway_calls_so() {
 fn not_found_is_unknown_until_twice_the_payment_window() {
     let at = |minutes: i64| {
         let mut given = Given { now: Timestamp::from_unix_ms(minutes * MINUTE), ..open() };
-        given.payment.checks = 1;
+        (given.payment.checks, given.payment.was_not_found) = (1, true);
         given
     };
     assert!(waits(at(59).judged(&PgAnswer::NotFound), None));
     assert_eq!(at(60).judged(&PgAnswer::NotFound).verdict, Verdict::Fail(FailReason::NeverSeen));
-    // Not by one answer alone, and not in a time in which the gateway could not be asked.
-    let mut first = at(60);
-    first.payment.checks = 0;
-    assert!(waits(first.judged(&PgAnswer::NotFound), None));
+    // Not by one answer alone, whether it is the first one or the gateway has known the payment before, and not in a time in which the gateway
+    // could not be asked.
+    for checks in [0, 5] {
+        let mut once = at(60);
+        (once.payment.checks, once.payment.was_not_found) = (checks, false);
+        assert!(waits(once.judged(&PgAnswer::NotFound), None), "{checks}");
+    }
     let away = Given { outage_ms: 1, ..at(60) };
     assert!(waits(away.judged(&PgAnswer::NotFound), None));
     // Not while money may still come, as far as the gateway ever said.

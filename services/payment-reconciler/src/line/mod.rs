@@ -46,6 +46,8 @@ use crate::{
 const ACTOR_SETTLE: &str = "settle";
 /// The refund driver, as the writer of an entry.
 const ACTOR_REFUND_DRIVER: &str = "refund-driver";
+/// What stands for a gateway's status where it does not know the payment.
+const NOT_FOUND: &str = "NOT_FOUND";
 /// Why an order failed whose money came and went before we looked.
 const RETURNED: &str = "PAYMENT_RETURNED";
 

@@ -52,7 +52,7 @@ const ORDER: &str =
 
 /// A payment's age counts from when it is here, by this database's clock: no payer loses an attempt because the order service's is late.
 const PAYMENT: &str = "SELECT p.payment_id, p.order_id, p.provider, p.reference, p.method, p.amount, p.currency, p.state, \
-    here.since AS created_at, p.pg_expires_at, p.sweep_until, p.checks, p.attention_reason, p.fence, p.holder, \
+    here.since AS created_at, p.pg_expires_at, p.sweep_until, p.checks, p.last_status, p.attention_reason, p.fence, p.holder, \
     payment_now() AS now, payment_outage_ms(p.provider, here.since, payment_now()) AS outage_ms \
     FROM payment p CROSS JOIN LATERAL (SELECT greatest(p.created_at, o.received_at) AS since FROM customer_order o WHERE o.order_id = p.order_id) here \
     WHERE p.payment_id = $1 FOR NO KEY UPDATE OF p";
@@ -137,6 +137,7 @@ fn payment(row: &Row) -> Result<Payment, LineError> {
         expires_at: optional_moment(row, "pg_expires_at")?,
         sweep_until: optional_moment(row, "sweep_until")?,
         checks: u32::try_from(row.try_get::<_, i32>("checks")?).unwrap_or(0),
+        was_not_found: row.try_get::<_, Option<&str>>("last_status")? == Some(super::NOT_FOUND),
     })
 }
 

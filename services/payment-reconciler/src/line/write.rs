@@ -73,7 +73,7 @@ impl Line {
         write: &PaymentWrite,
     ) -> Result<(), LineError> {
         let found = answer.and_then(|answer| if let PgAnswer::Found(pg) = answer { Some(pg) } else { None });
-        let status = answer.map(|_| found.map_or("NOT_FOUND", |pg| pg.status.as_str()));
+        let status = answer.map(|_| found.map_or(super::NOT_FOUND, |pg| pg.status.as_str()));
         let json = answer.and_then(|answer| serde_json::to_string(answer).ok());
         let checks = if write.state == locked.payment.state { locked.payment.checks.saturating_add(1) } else { 0 };
         let checks = i32::try_from(checks).unwrap_or(i32::MAX);

@@ -221,3 +221,23 @@ async fn one_answer_alone_fails_nobody() {
     said.stage.run_after(HOUR).await;
     assert_eq!(said.stage.states("a").await, "FAILED FAILED");
 }
+
+/// A gateway that forgets a payment for a moment, which its payer is about to pay, ends nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_answer_between_others_fails_nobody_either() {
+    let said = Said::new("forgotten").await;
+    said.stage.place("a", Script::open()).await;
+    let open = Ok(PgAnswer::Found(PgPayment { state: PgState::Open, captured: won(0), ..paid(won(AMOUNT)) }));
+    let not_found = Ok(PgAnswer::NotFound);
+    for (answer, states) in [
+        (&open, "PENDING PENDING"),
+        (&not_found, "PENDING PENDING"),
+        (&open, "PENDING PENDING"),
+        (&not_found, "PENDING PENDING"),
+        (&not_found, "FAILED FAILED"),
+    ] {
+        said.gateway.says(&reference("p-a"), answer.clone());
+        said.stage.run_after(2 * HOUR).await;
+        assert_eq!(said.stage.states("a").await, states, "{answer:?}");
+    }
+}

@@ -210,7 +210,7 @@ pub async fn scripted(name: &str, own: LineSettings) -> (Stage, Arc<Scripted>) {
 /// The same, spoken to by orders.
 pub struct Said {
     pub stage: Stage,
-    gateway: Arc<Scripted>,
+    pub gateway: Arc<Scripted>,
 }
 
 impl Said {
