@@ -69,6 +69,7 @@ impl Edges {
         let watch = observe::Watch {
             gateways: providers.iter().map(|provider| provider.name().to_string()).collect(),
             stale_after_ms: settings.line.run.stale_after_ms,
+            nightly: settings.audit.nightly.then(|| settings.audit.clone()),
         };
         let observed = db.clone();
         edges.spawn("observer", |stop| observe::run(observed, watch, stop, move || beat.beat()));

@@ -7,7 +7,10 @@ use diesel_async::RunQueryDsl;
 use postgres_io::Db;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::LineError;
+use crate::{
+    audit::{AuditSettings, overdue},
+    error::LineError,
+};
 
 /// How often they are looked at.
 const EVERY: Duration = Duration::from_secs(5);
@@ -29,14 +32,20 @@ const ANSWERED: &str = "SELECT g.provider, extract(epoch FROM payment_now() - s.
     coalesce(extract(epoch FROM payment_now() - s.failing_since), 0)::float8 AS failing_s \
     FROM unnest($1) AS g (provider) LEFT JOIN provider_state s USING (provider)";
 
-/// The newest audit of the time that was audited last by night; of any time before the first night. Every replica says the same, whichever made it.
-const AUDITED: &str = "WITH night AS (SELECT DISTINCT ON (provider) provider, from_at, to_at FROM payment_audit \
-        WHERE actor = 'nightly' AND provider = ANY($1) ORDER BY provider, to_at DESC) \
-    SELECT DISTINCT ON (a.provider) a.provider, CASE a.verdict WHEN 'clean' THEN 0 WHEN 'difference' THEN 1 ELSE 2 END::float8 AS verdict, \
-        jsonb_array_length(a.differences)::float8 AS differences \
-    FROM payment_audit a LEFT JOIN night n USING (provider) \
-    WHERE a.provider = ANY($1) AND (n.provider IS NULL OR (a.from_at <= n.from_at AND a.to_at >= n.to_at AND coalesce(a.settled_by >= n.to_at, true))) \
-    ORDER BY a.provider, a.finished_at DESC, a.audit_id DESC";
+/// The newest audit of each night that counts, and of any time before the first night: a difference of any of them, else what the newest night came to.
+/// What counts is the newest night that was audited, and those before it that were made up for since it ended. Every replica says the same, whichever
+/// made them.
+const AUDITED: &str = "WITH newest AS (SELECT provider, max(to_at) AS to_at FROM payment_audit WHERE actor = 'nightly' AND provider = ANY($1) GROUP BY provider), \
+    night AS (SELECT DISTINCT a.provider, a.from_at, a.to_at, a.to_at = n.to_at AS is_newest FROM payment_audit a JOIN newest n USING (provider) \
+        WHERE a.actor = 'nightly' AND (a.to_at = n.to_at OR a.finished_at >= n.to_at)), \
+    latest AS (SELECT g.provider, coalesce(n.is_newest, true) AS is_newest, l.verdict, l.differences \
+        FROM unnest($1) AS g (provider) LEFT JOIN night n USING (provider) \
+        CROSS JOIN LATERAL (SELECT a.verdict, jsonb_array_length(a.differences) AS differences FROM payment_audit a WHERE a.provider = g.provider \
+            AND (n.provider IS NULL OR (a.from_at <= n.from_at AND a.to_at >= n.to_at AND coalesce(a.settled_by >= n.to_at, true))) \
+            ORDER BY a.finished_at DESC, a.audit_id DESC LIMIT 1) l) \
+    SELECT provider, CASE WHEN bool_or(verdict = 'difference') THEN 1 WHEN bool_or(is_newest AND verdict = 'cannot_tell') THEN 2 ELSE 0 END::float8 AS verdict, \
+        sum(differences)::float8 AS differences \
+    FROM latest GROUP BY provider";
 
 #[derive(QueryableByName)]
 struct Waiting {
@@ -83,6 +92,8 @@ pub struct Watch {
     pub gateways: Vec<String>,
     /// The age at which an order is stale, in milliseconds: then its payments are due.
     pub stale_after_ms: i64,
+    /// How gateways are audited; None: not by night, so no night is missed.
+    pub nightly: Option<AuditSettings>,
 }
 
 /// Looks until `stop`. Of gateways that the settings do not name nothing is said: nobody asks them any more.
@@ -127,6 +138,12 @@ pub async fn look(db: &Db, watch: &Watch) -> Result<(), LineError> {
     for row in audited {
         metrics::gauge!("trueup_payment_audit_differences", "provider" => row.provider.clone()).set(row.differences);
         metrics::gauge!("trueup_payment_audit_verdict", "provider" => row.provider).set(row.verdict);
+    }
+    drop(connection);
+    if let Some(settings) = &watch.nightly {
+        for (provider, overdue_s) in overdue(db, &watch.gateways, settings).await? {
+            metrics::gauge!("trueup_payment_audit_overdue_seconds", "provider" => provider).set(overdue_s);
+        }
     }
     Ok(())
 }

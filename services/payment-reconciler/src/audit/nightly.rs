@@ -1,12 +1,13 @@
-//! Audits each gateway's yesterday, once a day, in one replica.
+//! Audits each gateway's yesterday, once a day, in one replica, and makes up for the nights before of which nobody can tell.
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use domain::payment::ProviderName;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    auditor::{Auditor, Span, Wish},
+    auditor::{Auditor, Wish},
+    nights::{self, Night},
     store,
 };
 use crate::error::LineError;
@@ -42,57 +43,59 @@ impl Nightly {
         }
     }
 
-    /// Audits what is to be audited now; how many gateways that were.
+    /// Audits what is to be audited now; how many audits that were. Each gateway's newest night comes first, then the nights before it that nobody can
+    /// tell of, the oldest first, as many as `audit.nights_max` says.
     ///
     /// # Errors
     /// PostgreSQL, after all gateways had their turn.
     pub async fn look(&self) -> Result<usize, LineError> {
-        let settings = self.0.settings();
-        let now = store::now(self.0.db()).await?;
-        let Some(day) = yesterday(now, settings.day_offset_minutes, settings.start_after_minutes) else { return Ok(0) };
-        let (mut audited, mut failed) = (0_usize, None);
+        let nights = self.due().await?;
+        let Some(newest) = nights.first().copied() else { return Ok(0) };
+        let mut done = Done::default();
         for provider in self.0.providers() {
-            let wish = Wish { span: day, settling_minutes: None, actor: ACTOR, once: true };
-            match self.0.audit(provider, wish).await {
-                Ok(report) => audited = audited.saturating_add(usize::from(report.is_some())),
-                // The others are audited all the same.
-                Err(error) => {
-                    tracing::warn!(%provider, %error, "a night's audit could not be kept");
-                    failed = failed.or(Some(error));
+            self.audit(provider, newest, &mut done).await;
+        }
+        let gateways: Vec<String> = self.0.providers().map(ToString::to_string).collect();
+        let untold = nights::untold(self.0.db(), &gateways, &nights).await?;
+        for provider in self.0.providers() {
+            let older = untold.get(provider.as_str()).into_iter().flatten().filter(|night| **night != newest);
+            for night in older {
+                // A night that becomes due meanwhile does not wait for those before it.
+                if self.due().await?.first() != Some(&newest) {
+                    return done.result();
                 }
+                self.audit(provider, *night, &mut done).await;
             }
         }
-        if let Some(error) = failed {
-            return Err(error);
+        done.result()
+    }
+
+    async fn due(&self) -> Result<Vec<Night>, LineError> {
+        Ok(nights::due(store::now(self.0.db()).await?, self.0.settings()))
+    }
+
+    async fn audit(&self, provider: &ProviderName, night: Night, done: &mut Done) {
+        let wish = Wish { span: night.day, settling_minutes: None, actor: ACTOR, once: true };
+        match self.0.audit(provider, wish).await {
+            Ok(report) => done.audited = done.audited.saturating_add(usize::from(report.is_some())),
+            // The others are audited all the same.
+            Err(error) => {
+                tracing::warn!(%provider, %error, "a night's audit could not be kept");
+                done.failed.get_or_insert(error);
+            }
         }
-        Ok(audited)
     }
 }
 
-/// The business day before this moment, once enough time has passed since its end.
-fn yesterday(now: DateTime<Utc>, offset_minutes: i32, after_minutes: u32) -> Option<Span> {
-    let offset = TimeDelta::minutes(i64::from(offset_minutes));
-    let today = now.checked_add_signed(offset)?.date_naive();
-    let end = today.and_hms_opt(0, 0, 0)?.and_utc().checked_sub_signed(offset)?;
-    let begin = end.checked_add_signed(TimeDelta::minutes(i64::from(after_minutes)))?;
-    let from = end.checked_sub_signed(TimeDelta::days(1))?;
-    (now >= begin).then_some(Span { from, to: end })
+/// What a look came to.
+#[derive(Default)]
+struct Done {
+    audited: usize,
+    failed: Option<LineError>,
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn yesterday_is_the_business_days_and_comes_late_enough() {
-        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
-        assert_eq!(yesterday(at("2026-05-02T02:29:59Z"), 0, 150), None);
-        let day = yesterday(at("2026-05-02T02:30:00Z"), 0, 150).unwrap();
-        assert_eq!((day.from, day.to), (at("2026-05-01T00:00:00Z"), at("2026-05-02T00:00:00Z")));
-        // In Seoul the second of May begins at three in the afternoon of the first.
-        assert_eq!(yesterday(at("2026-05-01T17:00:00Z"), 540, 150), None);
-        let day = yesterday(at("2026-05-01T17:30:00Z"), 540, 150).unwrap();
-        assert_eq!((day.from, day.to), (at("2026-04-30T15:00:00Z"), at("2026-05-01T15:00:00Z")));
+impl Done {
+    fn result(self) -> Result<usize, LineError> {
+        self.failed.map_or(Ok(self.audited), Err)
     }
 }

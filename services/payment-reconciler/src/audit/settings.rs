@@ -3,8 +3,11 @@
 use serde::{Deserialize, Serialize};
 use service_kit::settings::Fault;
 
+/// The most nights that may be made up for: gateways list no time without end.
+const NIGHTS_MAX: u32 = 31;
+
 /// When gateways are audited, and how much.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuditSettings {
     /// Whether yesterday is audited each night.
@@ -33,6 +36,8 @@ pub struct AuditSettings {
     pub pause_wait_ms: u64,
     /// After how many minutes a night's audit that could not tell is made again.
     pub retry_after_minutes: u32,
+    /// How many of the last nights are audited as long as nobody can tell of them.
+    pub nights_max: u32,
 }
 
 impl Default for AuditSettings {
@@ -51,6 +56,7 @@ impl Default for AuditSettings {
             days_max: 31,
             pause_wait_ms: 60_000,
             retry_after_minutes: 30,
+            nights_max: 7,
         }
     }
 }
@@ -66,6 +72,10 @@ impl AuditSettings {
         if self.start_after_minutes < self.settling_minutes {
             let fix = "give at least audit.settling_minutes, so that nothing of a night's day is left out";
             faults.push(Fault::new("audit.start_after_minutes", "is before the day is settled", fix));
+        }
+        if !(1..=NIGHTS_MAX).contains(&self.nights_max) {
+            let fix = format!("give 1 (only the newest) to {NIGHTS_MAX}");
+            faults.push(Fault::new("audit.nights_max", "is no number of nights that can be made up for", fix));
         }
         for (field, value) in [
             ("audit.look_interval_ms", self.look_interval_ms),

@@ -57,12 +57,12 @@ struct MadeRow {
     made: bool,
 }
 
-/// Whether this time was audited to an end already, with nothing left out of it because it was too young, or tried in vain less than `retry_after_minutes` ago.
+/// Whether this time was audited to an end already, by itself or as a part of a longer one, with nothing left out of it because it was too young, or tried in vain less than `retry_after_minutes` ago.
 pub(super) async fn is_made(db: &Db, provider: &str, span: Span, retry_after_minutes: u32) -> Result<bool, LineError> {
     let mut connection = db.conn().await?;
     let row: MadeRow = sql_query(
-        "SELECT EXISTS (SELECT FROM payment_audit WHERE provider = $1 AND from_at = $2 AND to_at = $3 \
-         AND coalesce(settled_by >= to_at, true) AND (verdict <> 'cannot_tell' OR finished_at > payment_now() - $4 * interval '1 minute')) AS made",
+        "SELECT EXISTS (SELECT FROM payment_audit WHERE provider = $1 AND from_at <= $2 AND to_at >= $3 AND coalesce(settled_by >= $3, true) \
+         AND (verdict <> 'cannot_tell' OR (from_at = $2 AND to_at = $3 AND finished_at > payment_now() - $4 * interval '1 minute'))) AS made",
     )
     .bind::<sql_types::Text, _>(provider)
     .bind::<sql_types::Timestamptz, _>(span.from)

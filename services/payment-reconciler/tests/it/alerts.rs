@@ -9,7 +9,7 @@ use testkit::eventually_some;
 use crate::{
     line_world::Process,
     orders::PATIENCE,
-    refund_stage::{HOUR, MINUTE, SECOND, Stage, reference},
+    refund_stage::{DAY, HOUR, MINUTE, SECOND, Stage, reference},
 };
 
 type Labels = BTreeMap<String, String>;
@@ -269,6 +269,7 @@ async fn ages_and_reports_are_those_of_the_database_in_every_replica_and_after_a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nights_difference_is_shown_by_every_replica_until_that_day_is_clean() {
     let stage = Stage::new("alert-audit", ProviderKind::Generic).await;
+    stage.sql.time_is("2026-05-02T03:00:00Z").await;
     let audited = async |day: &str, actor: &str, verdict: &str, differences: &str| {
         let insert = format!(
             "INSERT INTO payment_audit (provider, from_at, to_at, verdict, compared, differences, actor, started_at, finished_at) \
@@ -290,8 +291,45 @@ async fn a_nights_difference_is_shown_by_every_replica_until_that_day_is_clean()
     is_quiet("AuditCannotTell", &[&one, &two]).await;
     audited("2026-05-01", "operator:anna", "clean", "[]").await;
     is_quiet("GatewayAndBookDiffer", &[&one, &two]).await;
+    stage.sql.time_passes(DAY).await;
     audited("2026-05-02", "nightly", "cannot_tell", "[]").await;
     fires("AuditCannotTell", &[&one, &two], Some("sim"), 2.0, 2.0).await;
+    // A night before it that is made up for is looked at like the newest, and as long.
+    audited("2026-04-30", "nightly", "difference", r#"[{"kind": "orphan"}]"#).await;
+    fires("GatewayAndBookDiffer", &[&one, &two], Some("sim"), 1.0, 1.0).await;
+    assert_eq!(two.value("trueup_payment_audit_differences", Some(("provider", "sim"))).await, Some(1.0));
+    stage.sql.time_passes(DAY).await;
+    audited("2026-05-03", "nightly", "clean", "[]").await;
+    for alert in ["GatewayAndBookDiffer", "AuditCannotTell"] {
+        is_quiet(alert, &[&one, &two]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_night_that_nobody_audits_raises_its_alert_until_it_is_made_up_for() {
+    let stage = Stage::new("alert-missing", ProviderKind::Generic).await;
+    // They look once, at their start: whatever comes later is missed.
+    let nightly = [("AUDIT__NIGHTLY", "true"), ("AUDIT__LOOK_INTERVAL_MS", "3600000")];
+    let (one, two) = (Replica::start_with(&stage, &nightly), Replica::start_with(&stage, &nightly));
+    is_quiet("AuditMissing", &[&one]).await;
+    is_quiet("AuditMissing", &[&two]).await;
+    // Behind the end of the first day and half past two of the next.
+    stage.sql.time_passes(30 * HOUR).await;
+    let (least, most) = (3.4 * 3_600.0, 27.6 * 3_600.0);
+    for replicas in [vec![&one], vec![&two], vec![&one, &two]] {
+        fires("AuditMissing", &replicas, Some("sim"), least, most).await;
+    }
+    // Who does not audit by night misses no night.
+    let other = Replica::start(&stage);
+    eventually_some(PATIENCE, "it has looked", || async {
+        other.value("trueup_payment_attention", None).await.ok_or("it has not looked yet")
+    })
+    .await;
+    assert_eq!(other.value("trueup_payment_audit_overdue_seconds", None).await, None);
+    drop(one.process);
+    let one = Replica::start_with(&stage, &nightly);
+    is_quiet("AuditMissing", &[&one, &two]).await;
+    is_quiet("AuditCannotTell", &[&one, &two]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -203,8 +203,7 @@ async fn what_is_too_young_is_told_and_never_called_clean() {
 async fn a_night_on_which_the_book_cannot_be_read_is_kept_for_each_gateway_and_made_again() {
     let world = testkit::World::of_payments("nightly-book").await;
     let sql = Sql::of(&world).await;
-    let noon = "INSERT INTO payment_clock SELECT true, (extract(epoch FROM timestamptz '2026-05-02T12:00:00Z' - statement_timestamp()) * 1000)::bigint";
-    sql.run(noon).await;
+    sql.time_is("2026-05-02T12:00:00Z").await;
     let gateways = ["first", "second"].map(Scripted::named);
     let providers = gateways.map(|pg| pg as Arc<dyn payment_providers::port::PaymentProvider>);
     let settings = AuditSettings { retry_after_minutes: 20, ..AuditSettings::default() };
@@ -228,11 +227,7 @@ async fn a_night_on_which_the_book_cannot_be_read_is_kept_for_each_gateway_and_m
 async fn each_night_audits_yesterday_once_and_tries_again_what_could_not_be_told() {
     let world = testkit::World::of_payments("nightly").await;
     let (sql, pg) = (Sql::of(&world).await, Scripted::named("sim"));
-    // Noon of some day, whatever the clock says.
-    sql.run(
-        "INSERT INTO payment_clock SELECT true, (extract(epoch FROM timestamptz '2026-05-02T12:00:00Z' - statement_timestamp()) * 1000)::bigint",
-    )
-    .await;
+    sql.time_is("2026-05-02T12:00:00Z").await;
     let providers = [Arc::clone(&pg) as Arc<dyn payment_providers::port::PaymentProvider>];
     let settings = AuditSettings::default();
     let nightly = Nightly::new(Arc::new(Auditor::new(db(&world).await, Uuid::from_u128(1), providers, settings)));

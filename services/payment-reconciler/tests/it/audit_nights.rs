@@ -37,10 +37,7 @@ impl Nights {
         let simulator = Simulator::start_with(Options { clock: Arc::new(clock.clone()), ..Options::default() }).unwrap();
         let stage = Stage::new("nights", kind).await;
         let line = line(&stage.world, &simulator, kind, "sim", 1, patient());
-        let sets = format!(
-            "INSERT INTO payment_clock SELECT true, (extract(epoch FROM timestamptz '{moment}' - statement_timestamp()) * 1000)::bigint"
-        );
-        stage.sql.run(&sets).await;
+        stage.sql.time_is(moment).await;
         Self { stage: Stage { simulator, line, ..stage }, clock }
     }
 

@@ -99,7 +99,8 @@ async fn an_hour_costs_an_hour_however_long_the_book_is() {
         let open = ["f3", "f4", "f10003", "f10004", "f20003", "f20004", "f30003", "f30004"];
         assert_eq!(refunds("open", usize::MAX).await, open);
         assert_eq!(refunds("all", 2).await, ["f0", "f1", "f2", "f3", "f4", "f5"]);
-        let watch = observe::Watch { gateways: vec!["sim".to_owned(), "other".to_owned()], stale_after_ms: 600_000 };
+        let gateways = vec!["sim".to_owned(), "other".to_owned()];
+        let watch = observe::Watch { gateways, stale_after_ms: 600_000, nightly: Some(AuditSettings::default()) };
         observe::look(&own, &watch).await.unwrap();
     }
     // The servers' counts come when their sessions end or are idle.

@@ -141,7 +141,7 @@ async fn the_ages_that_alerts_watch_are_those_of_the_oldest_work() {
     stage.place_of("gone", "nothing", vec![Script::paid()]).await;
     stage.sql.time_passes(30 * MINUTE).await;
     let look = async || {
-        let watch = observe::Watch { gateways: vec!["sim".to_owned()], stale_after_ms: 10 * MINUTE };
+        let watch = observe::Watch { gateways: vec!["sim".to_owned()], stale_after_ms: 10 * MINUTE, nightly: None };
         observe::look(&db(&stage.world).await, &watch).await.unwrap();
         operators.get("/metrics").await.text
     };

@@ -4,6 +4,7 @@
 mod admin;
 mod alerts;
 mod audit;
+mod audit_missed;
 mod audit_nights;
 mod audit_scale;
 mod audit_turns;

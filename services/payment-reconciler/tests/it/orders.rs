@@ -85,6 +85,14 @@ impl Sql {
         self.0.execute(statement, params).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"))
     }
 
+    /// Sets the payment line's clock to this moment, whatever the clock says.
+    pub async fn time_is(&self, moment: &str) {
+        let sets = format!(
+            "INSERT INTO payment_clock SELECT true, (extract(epoch FROM timestamptz '{moment}' - statement_timestamp()) * 1000)::bigint"
+        );
+        self.run(&sets).await;
+    }
+
     /// Moves the payment line's clock on, for all replicas at once.
     pub async fn time_passes(&self, ms: i64) {
         let moves = "INSERT INTO payment_clock (offset_ms) VALUES ($1) \

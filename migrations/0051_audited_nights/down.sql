@@ -1,0 +1,2 @@
+DROP INDEX payment_audit_to_idx;
+DROP TABLE audited_gateway;
