@@ -113,6 +113,30 @@ if ! "$local_dir/tools/bin/stripe-mock" -version 2>/dev/null | grep -q "$stripe_
     "stripe-mock $stripe_mock_version (checks of the Stripe adapter)" "-X main.version=$stripe_mock_version"
 fi
 
+# --- promtool -------------------------------------------------------------------------------------------------------
+# Plays the cases of the alerts. Of Debian's package this one program is taken; Prometheus itself is not installed. Only tests need it, so nothing
+# else waits for it.
+promtool_from_debian() {
+  local part="$local_dir/tools/promtool-part"
+  rm -rf "$part"
+  mkdir -p "$part" "$local_dir/tools/bin"
+  # The lists of packages may be missing, or older than the package.
+  (
+    cd "$part" &&
+      { apt-get download -qq prometheus || { [ "$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq prometheus; }; } &&
+      dpkg -x prometheus_*.deb . && mv usr/bin/promtool ../bin/promtool
+  ) >"$local_dir/promtool.log" 2>&1
+  local result=$?
+  rm -rf "$part"
+  return "$result"
+}
+if ! have promtool && [ ! -x "$local_dir/tools/bin/promtool" ]; then
+  say "promtool (checks of the alerts; 19 MB, out of Debian's package prometheus)"
+  if ! have apt-get || ! promtool_from_debian; then
+    say 'promtool could not be had: `make test` and `make alerts` need it; it comes with Prometheus'
+  fi
+fi
+
 # --- buf ------------------------------------------------------------------------------------------------------------
 buf_version=1.75.0
 if [ "$("$local_dir/tools/bin/buf" --version 2>/dev/null)" != "$buf_version" ]; then

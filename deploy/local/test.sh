@@ -17,6 +17,9 @@ buf format -d --exit-code proto
 buf lint proto
 buf breaking proto --against proto/baseline.binpb
 
+step 'alerts: rules, and their cases'
+deploy/alerts/check.sh
+
 if [ ! -x "$tools/bin/cargo-deny" ]; then
   step 'cargo-deny (built once, about 4 minutes)'
   cargo install cargo-deny --version 0.20.2 --locked --quiet --root "$tools"

@@ -112,6 +112,7 @@ impl Coordinator {
     pub async fn run(mut self, cancel: CancellationToken) -> Result<(), String> {
         let mut tick = tokio::time::interval(Duration::from_millis(self.shared.settings.lag_interval_ms));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        metric::ways_from_the_start();
         let result = loop {
             let reopen_at = self.reopen_at.unwrap_or_else(Instant::now);
             tokio::select! {

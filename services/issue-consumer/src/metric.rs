@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use contracts::Cause;
 use domain::coupon::Decisions;
 use metrics::{counter, gauge, histogram};
 
@@ -42,6 +43,13 @@ pub fn committed(decisions: &Decisions, records: usize, took: Duration) {
 /// A record was passed on: `forwarded`, or a dead letter's cause.
 pub fn passed_on(way: &'static str) {
     counter!("trueup_consumer_passed_on_total", "way" => way).increment(1);
+}
+
+/// The ways of records are there from the start, so that an alert on their increase sees the first one.
+pub fn ways_from_the_start() {
+    for way in Cause::ALL.map(Cause::as_str).into_iter().chain(["forwarded"]) {
+        counter!("trueup_consumer_passed_on_total", "way" => way).increment(0);
+    }
 }
 
 /// Something was tried again.

@@ -43,6 +43,9 @@ pub enum TaskError {
 }
 
 impl TaskError {
+    /// All labels in metrics.
+    pub const CODES: [&'static str; 7] = ["unknown_coupon", "redis", "postgres", "row", "kafka", "other_log", "stopped"];
+
     /// The label in metrics.
     #[must_use]
     pub const fn code(&self) -> &'static str {

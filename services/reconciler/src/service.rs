@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Reconciler, Settings,
     admin::{self, Admin},
+    error::TaskError,
     lease::Task,
     schedule::Signs,
 };
@@ -27,6 +28,7 @@ const SILENT_MAX: Duration = Duration::from_secs(120);
 /// # Errors
 /// Settings that cannot be used, or an address that is taken.
 pub async fn run(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> anyhow::Result<()> {
+    counters_from_the_start();
     let health = Health::default();
     let (stop, stop_http) = (shutdown.token(), CancellationToken::new());
     let (listen, grace) = (settings.http.listen.clone(), Duration::from_millis(settings.shutdown.grace_ms));
@@ -48,6 +50,20 @@ pub async fn run(settings: Settings, metrics: Metrics, shutdown: Shutdown) -> an
     stop_http.cancel();
     phase("http", left(), http).await;
     Ok(())
+}
+
+/// Counters whose first increase raises an alert are there from the start: a counter that appears with its first event has not increased.
+fn counters_from_the_start() {
+    for name in [
+        "trueup_reconciler_given_up_total",
+        "trueup_reconciler_gates_shut_total",
+        "trueup_reconciler_issued_quantity_repairs_total",
+    ] {
+        metrics::counter!(name).increment(0);
+    }
+    for cause in TaskError::CODES {
+        metrics::counter!("trueup_reconciler_repair_failures_total", "cause" => cause).increment(0);
+    }
 }
 
 /// Liveness from every task; readiness from the gate task, which asks Redis and PostgreSQL twice a second.

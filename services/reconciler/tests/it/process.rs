@@ -49,6 +49,13 @@ async fn the_service_opens_a_gate_publishes_again_and_ends_in_order() {
     let mut service = ServiceProcess::spawn("reconciler", Path::new(BINARY), &environment, port, &log, Lifetime::Owned).unwrap();
     service.wait_ready().unwrap();
     assert!(get(port, "/health/live").starts_with("HTTP/1.1 200"));
+    // An alert on their increase sees the first one, because they are there before.
+    let first = get(port, "/metrics");
+    for name in
+        ["given_up_total", "gates_shut_total", "issued_quantity_repairs_total", "repair_failures_total{cause=\"postgres\"}"]
+    {
+        assert!(first.contains(&format!("trueup_reconciler_{name} 0")), "{name} is missing in\n{first}");
+    }
 
     let code = stage.coupon("c", 5);
     // A gate is noticed and opened within a second; the limit leaves room for a busy machine.
