@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -59,4 +60,9 @@ async fn answered(request: reqwest::RequestBuilder) -> Result<(StatusCode, Value
     let bytes = response.bytes().await?;
     let no_json = || json!({ "detail": String::from_utf8_lossy(&bytes), "code": "no_json" });
     Ok((status, serde_json::from_slice(&bytes).unwrap_or_else(|_| no_json())))
+}
+
+/// A moment as the API takes it.
+pub(super) fn moment(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

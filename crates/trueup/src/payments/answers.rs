@@ -1,0 +1,111 @@
+//! What the admin API answers, followed to its last page and shown to a person or a program.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{api::Api, arguments::Why};
+use crate::{
+    coupons::percent,
+    exit::Exit,
+    output::{self, Table},
+};
+
+/// Pages of a list that are followed.
+const PAGES_MAX: usize = 1_000;
+
+/// What is wanted and why, as the API takes it.
+pub(super) fn body(why: &Why) -> Value {
+    json!({ "reason": why.reason, "dryRun": why.dry_run })
+}
+
+/// Shows an answer, or what is wrong.
+pub(super) fn say(status: StatusCode, answer: &Value, json: bool, show: impl FnOnce(&Value)) -> anyhow::Result<Exit> {
+    if json {
+        output::print_json(answer)?;
+    } else if status.is_success() {
+        show(answer);
+    } else {
+        let text = |name: &str| answer.get(name).map(output::plain).unwrap_or_default();
+        let hint = match status.as_u16() {
+            401 | 403 => "; set TRUEUP__ADMIN__TOKEN to a token of PAYMENT_RECONCILER__ADMIN__TOKENS",
+            _ => "",
+        };
+        eprintln!("trueup: {} ({}, {}){hint}", text("detail"), text("code"), status.as_u16());
+        for fault in answer.get("errors").and_then(Value::as_array).into_iter().flatten() {
+            let part = |name: &str| fault.get(name).map(output::plain).unwrap_or_default();
+            eprintln!("  {} {}", part("field"), part("problem"));
+        }
+    }
+    Ok(match status {
+        _ if status.is_success() => Exit::Done,
+        // Nothing was refused: it could not be found out.
+        _ if status.is_server_error() => Exit::CannotTell,
+        _ => Exit::Difference,
+    })
+}
+
+pub(super) fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    answer.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
+pub(super) fn cell(item: &Value, name: &str) -> String {
+    item.get(name).map_or_else(|| "-".to_owned(), output::plain)
+}
+
+/// Every page of a list.
+pub(super) async fn pages(api: &Api, path: &str, name: &str) -> anyhow::Result<Result<Vec<Value>, (StatusCode, Value)>> {
+    let (mut all, mut after) = (Vec::new(), None::<String>);
+    for _ in 0..PAGES_MAX {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let page = after.as_ref().map_or_else(|| path.to_owned(), |after| format!("{path}{mark}after={after}"));
+        let (status, answer) = api.call(Method::GET, &page, None).await?;
+        if !status.is_success() {
+            return Ok(Err((status, answer)));
+        }
+        all.extend(items(&answer, name).cloned());
+        match answer.get("next").and_then(Value::as_str) {
+            Some(next) => after = Some(percent(next)),
+            None => break,
+        }
+    }
+    Ok(Ok(all))
+}
+
+pub(super) fn print_table(table: &Table, none: &str) {
+    if table.is_empty() {
+        println!("{none}");
+    } else {
+        print!("{}", table.render());
+    }
+}
+
+/// A list of one page as a table.
+pub(super) async fn report<const N: usize>(
+    api: &Api,
+    path: &str,
+    name: &str,
+    columns: [&str; N],
+    none: &str,
+    json: bool,
+) -> anyhow::Result<Exit> {
+    let (status, answer) = api.call(Method::GET, path, None).await?;
+    say(status, &answer, json, |answer| {
+        let mut table = Table::new(columns);
+        for item in items(answer, name) {
+            table.row(columns.map(|column| cell(item, column)));
+        }
+        print_table(&table, none);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_refused_differs_from_what_cannot_be_told() {
+        let exit = |status: u16| say(StatusCode::from_u16(status).unwrap(), &json!({}), false, |_| {}).unwrap();
+        assert_eq!([200, 409, 404, 401, 503, 500].map(exit).map(Exit::code), [0, 1, 1, 1, 2, 2]);
+    }
+}
