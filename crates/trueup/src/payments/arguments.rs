@@ -57,6 +57,14 @@ Exit status: 0 clean; 1 at least one difference, each named; 2 cannot tell: a li
 nothing that is old enough to have been settled.
 The service audits yesterday by itself each night.")]
     Audit(AuditSpanArgs),
+    /// Audits that are kept, by night and by hand: when, of which time, and what they found. The newest first.
+    #[command(after_help = "Examples:
+  trueup payments audits
+  trueup payments audits --provider toss --verdict cannot-tell
+  trueup payments audits --limit 1 --json
+
+Exit status: 0 whatever the verdicts are; 1 refused; 2 no payment reconciler answers. --json has each difference.")]
+    Audits(AuditsArgs),
     /// What moved on a day, by gateway and currency, as CSV; amounts in minor units.
     #[command(after_help = "Examples:\n  trueup payments totals --day 2026-05-01 --utc-offset +09:00 > totals.csv")]
     Totals(DayArgs),
@@ -185,6 +193,32 @@ pub struct AuditSpanArgs {
     /// Leave out what moved in the last so many minutes, because it may not have been settled yet [default: the service's setting, 15; 0: all is at rest]
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(0..=1_440))]
     pub settling_minutes: Option<u32>,
+}
+
+/// What an audit came to.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Verdict {
+    /// The gateway's list and the book agree.
+    Clean,
+    /// At least one difference.
+    Difference,
+    /// Something could not be read to its end.
+    #[value(alias = "cannot_tell")]
+    CannotTell,
+}
+
+/// Which audits.
+#[derive(Debug, Args)]
+pub struct AuditsArgs {
+    /// Only this gateway's.
+    #[arg(long)]
+    pub provider: Option<String>,
+    /// Only those with this verdict.
+    #[arg(long, value_enum)]
+    pub verdict: Option<Verdict>,
+    /// How many.
+    #[command(flatten)]
+    pub limit: LimitArg,
 }
 
 /// The beginning and the end of a business day.

@@ -1,6 +1,9 @@
-//! `trueup payments audit`, and the drill's audit of a time at rest.
+//! `trueup payments audit` and `audits`, and the drill's audit of a time at rest.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
@@ -8,9 +11,9 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    answers::{cell, items, say},
+    answers::{cell, items, print_table, say},
     api::{Api, moment},
-    arguments::{AuditSpanArgs, bounds},
+    arguments::{AuditSpanArgs, AuditsArgs, Verdict, bounds},
 };
 use crate::{coupons::percent, exit::Exit, output::Table, settings::Settings};
 
@@ -115,5 +118,59 @@ pub async fn audit_at_rest(settings: &Settings, span: (DateTime<Utc>, DateTime<U
             Ok((status, answer)) => return cannot_tell(format!("{} ({status})", cell(&answer, "detail"))),
             Err(error) => return cannot_tell(format!("{error:#}")),
         }
+    }
+}
+
+/// Lists the audits that are kept.
+pub(super) async fn audits(api: &Api, args: &AuditsArgs, json: bool) -> anyhow::Result<Exit> {
+    let provider = args.provider.as_deref().map(|name| format!("&provider={}", percent(name))).unwrap_or_default();
+    let verdict = args.verdict.map(|verdict| match verdict {
+        Verdict::Clean => "&verdict=clean",
+        Verdict::Difference => "&verdict=difference",
+        Verdict::CannotTell => "&verdict=cannot_tell",
+    });
+    let path = format!("/v1/admin/audits?limit={}{provider}{}", args.limit.limit, verdict.unwrap_or_default());
+    let (status, answer) = api.call(Method::GET, &path, None).await?;
+    say(status, &answer, json, |answer| print_table(&audits_table(answer), "no such audit is kept"))
+}
+
+/// A line an audit, with its differences counted by their kinds.
+fn audits_table(answer: &Value) -> Table {
+    let mut table = Table::new(["finished", "provider", "from", "to", "verdict", "compared", "differences", "by", "reason"]);
+    for audit in items(answer, "audits") {
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        for difference in items(audit, "differences") {
+            let count = kinds.entry(cell(difference, "kind")).or_default();
+            *count = count.saturating_add(1);
+        }
+        let counted: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        let found = if counted.is_empty() { "none".to_owned() } else { counted.join(", ") };
+        let [finished, provider, from, to, verdict, compared, actor, reason] =
+            ["finishedAt", "provider", "from", "to", "verdict", "compared", "actor", "reason"].map(|name| cell(audit, name));
+        table.row([finished, provider, from, to, verdict, compared, found, actor, reason]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn kept_audits_are_told_with_their_differences_by_kind() {
+        let kind = |kind: &str| json!({ "kind": kind });
+        let audit = |verdict: &str, differences: Value, reason: Value| {
+            json!({ "finishedAt": "c", "provider": "toss", "from": "a", "to": "b",
+            "verdict": verdict, "compared": 7, "differences": differences, "actor": "nightly", "reason": reason })
+        };
+        let audits = json!([
+            audit("difference", json!([kind("orphan"), kind("amount_differs"), kind("orphan")]), Value::Null),
+            audit("cannot_tell", json!([]), json!("no list")),
+        ]);
+        let text = audits_table(&json!({ "audits": audits })).render();
+        let rows: Vec<String> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(rows[1], "c toss a b difference 7 amount_differs 1, orphan 2 nightly -");
+        assert_eq!(rows[2], "c toss a b cannot_tell 7 none nightly no list");
     }
 }

@@ -24,6 +24,7 @@ pub async fn payments(settings: &Settings, command: &PaymentsCommand, json: bool
     let api = Api::new(settings)?;
     match command {
         PaymentsCommand::Audit(args) => audits::audit(&api, args, json).await,
+        PaymentsCommand::Audits(args) => audits::audits(&api, args, json).await,
         PaymentsCommand::Totals(args) => totals::totals(&api, args, json).await,
         PaymentsCommand::Runs(arg) => {
             let columns = [

@@ -194,6 +194,35 @@ async fn an_audit_is_clean_names_what_differs_or_cannot_tell_in_each_dialect() {
     }
     let (code, _) = shop.audit(None).await;
     assert_eq!(code, Some(1), "the worst of them counts");
+    what_is_kept_is_listed(&shop).await;
     shop.service.0.begin();
     tokio::time::timeout(PATIENCE, shop.service.1).await.expect("it ends in time").unwrap().unwrap();
+}
+
+/// After all these audits: the newest first, by gateway and by verdict.
+async fn what_is_kept_is_listed(shop: &Shop) {
+    let listed = async |filter: &[&str]| {
+        let output = shop.run(&[&["payments", "audits", "--json"], filter].concat()).await;
+        assert_eq!(output.status.code(), Some(0), "{filter:?}");
+        json(&output)["audits"].as_array().unwrap().clone()
+    };
+    let all = listed(&["--limit", "200"]).await;
+    assert_eq!(i64::try_from(all.len()).unwrap(), number(&shop.world, "SELECT count(*) FROM payment_audit").await);
+    assert!(all.is_sorted_by_key(|audit| std::cmp::Reverse(audit["auditId"].as_i64())), "the newest first");
+    assert_eq!(listed(&["--limit", "2"]).await, all[..2]);
+    for (verdict, named) in [("cannot-tell", "cannot_tell"), ("difference", "difference"), ("clean", "clean")] {
+        let expected: Vec<Value> =
+            all.iter().filter(|audit| audit["verdict"] == named && audit["provider"] == "toss").cloned().collect();
+        assert!(!expected.is_empty(), "{verdict}");
+        assert_eq!(listed(&["--limit", "200", "--provider", "toss", "--verdict", verdict]).await, expected, "{verdict}");
+    }
+    let told = shop.run(&["payments", "audits", "--provider", "stripe", "--verdict", "difference", "--limit", "1"]).await;
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    let found = "amount_differs 1, not_at_gateway 1, orphan 1, refund_elsewhere 1";
+    assert!(text.lines().count() == 2 && text.contains(found) && text.contains("operator:anna"), "{text}");
+    let none = shop.run(&["payments", "audits", "--provider", "nobody"]).await;
+    assert_eq!((none.status.code(), String::from_utf8_lossy(&none.stdout).trim()), (Some(0), "no such audit is kept"));
+    assert_eq!(shop.run(&["payments", "audits", "--verdict", "dirty"]).await.status.code(), Some(64));
+    let help = shop.run(&["payments", "audits", "--help"]).await;
+    assert!(String::from_utf8_lossy(&help.stdout).contains("trueup payments audits --provider toss --verdict cannot-tell"));
 }

@@ -20,7 +20,7 @@ use super::{
     retry,
 };
 use crate::{
-    audit::{Span, Wish, totals},
+    audit::{Span, VERDICTS, Wish, totals},
     http::{self, ApiError, App},
 };
 
@@ -182,8 +182,13 @@ async fn callbacks(app: Data<App>, request: HttpRequest) -> Result<HttpResponse,
 
 async fn audits(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     app.admin.operators.actor(&request)?;
-    let page = Page::of(&app, &request, &[])?;
-    http::json(StatusCode::OK, &json!({ "audits": listing::audits(&app.admin.db, page.limit).await? }))
+    let page = Page::of(&app, &request, &["provider", "verdict"])?;
+    let verdict = page.text("verdict");
+    if verdict.is_some_and(|verdict| !VERDICTS.contains(&verdict)) {
+        return Err(ApiError::field("verdict", format!("give {}", VERDICTS.join(", "))));
+    }
+    let audits = listing::audits(&app.admin.db, page.text("provider"), verdict, page.limit).await?;
+    http::json(StatusCode::OK, &json!({ "audits": audits }))
 }
 
 /// `POST /v1/admin/audits?provider=&from=&to=&settlingMinutes=`: audits now and answers when it is done.

@@ -149,12 +149,25 @@ pub(super) async fn runs(db: &Db, rows_max: i64) -> Result<Vec<Value>, LineError
     newest(db, query, rows_max).await
 }
 
-/// The newest audits.
-pub(super) async fn audits(db: &Db, rows_max: i64) -> Result<Vec<Value>, LineError> {
+/// The newest audits, of one gateway and with one verdict where these are given.
+pub(super) async fn audits(
+    db: &Db,
+    provider: Option<&str>,
+    verdict: Option<&str>,
+    rows_max: i64,
+) -> Result<Vec<Value>, LineError> {
     let query = "SELECT jsonb_build_object('auditId', audit_id, 'provider', provider, 'from', from_at, 'to', to_at, 'verdict', verdict, \
-        'reason', reason, 'compared', compared, 'confirmed', confirmed, 'leftOut', left_out, 'settledBy', settled_by, 'differences', differences, 'actor', actor, 'startedAt', started_at, 'finishedAt', finished_at) AS json \
-        FROM payment_audit ORDER BY audit_id DESC LIMIT $1";
-    newest(db, query, rows_max).await
+        'reason', reason, 'compared', compared, 'confirmed', confirmed, 'leftOut', left_out, 'settledBy', settled_by, 'differences', differences, \
+        'actor', actor, 'startedAt', started_at, 'finishedAt', finished_at) AS json \
+        FROM payment_audit WHERE ($1 IS NULL OR provider = $1) AND ($2 IS NULL OR verdict = $2) ORDER BY audit_id DESC LIMIT $3";
+    let mut connection = db.conn().await?;
+    let rows: Vec<Json> = sql_query(query)
+        .bind::<sql_types::Nullable<sql_types::Text>, _>(provider)
+        .bind::<sql_types::Nullable<sql_types::Text>, _>(verdict)
+        .bind::<sql_types::BigInt, _>(rows_max)
+        .load(&mut connection)
+        .await?;
+    Ok(rows.into_iter().map(|row| row.json).collect())
 }
 
 /// Callbacks about payments that never came in: those of which an operator should know first, signed ones before what may be anybody's.

@@ -26,6 +26,9 @@ const LEASE: Duration = Duration::from_secs(120);
 /// Entries of the book that a piece may have for each line that its list may have.
 const ENTRIES_A_LINE: usize = 4;
 
+/// What an audit can come to.
+pub const VERDICTS: [&str; 3] = ["clean", "difference", "cannot_tell"];
+
 /// A time with a beginning and an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {

@@ -14,7 +14,7 @@ mod settings;
 mod store;
 mod totals;
 
-pub use auditor::{AuditReport, Auditor, Span, Wish};
+pub use auditor::{AuditReport, Auditor, Span, VERDICTS, Wish};
 pub use compare::{Difference, Entry, Line, compare};
 pub use nightly::Nightly;
 pub use nights::overdue;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::responses;
+use crate::audit::VERDICTS;
 
 const OPERATOR: [&str; 5] = ["unauthorized", "admin_disabled", "rate_limited", "internal", "database_unavailable"];
 const WISH: [&str; 4] = ["invalid_fields", "malformed_body", "body_too_large", "unsupported_media_type"];
@@ -111,7 +112,8 @@ fn accountants() -> Value {
          known to be at rest.",
         &json!({"type": "integer", "minimum": 0, "maximum": 1440}),
     );
-    let mut audits = json!({"get": get("audits", "Reports of audits, the newest first", "accountants", &[limit()],
+    let verdict = in_query("verdict", false, "Only with this verdict.", &json!({"enum": VERDICTS}));
+    let mut audits = json!({"get": get("audits", "Reports of audits, the newest first", "accountants", &[limit(), provider.clone(), verdict],
         &responses(ok("The newest.", "Audits"), &with(&OPERATOR, &["invalid_fields"])))});
     if let Some(object) = audits.as_object_mut() {
         let audit = get(

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::audit::VERDICTS;
+
 fn of(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
@@ -153,7 +155,7 @@ fn refunds() -> Value {
 }
 
 fn reports() -> Value {
-    let verdict = json!({"enum": ["clean", "difference", "cannot_tell"]});
+    let verdict = json!({"enum": VERDICTS});
     json!({
         "Runs": exactly(json!({"runs": {"type": "array", "items": exactly(json!({
             "runId": count(), "startedAt": time(), "finishedAt": time(), "found": count(), "asked": count(), "looked": count(),

@@ -99,6 +99,18 @@ async fn the_list_and_the_book_are_compared_both_ways() {
         (kept["audits"][0]["verdict"].as_str(), kept["audits"][0]["actor"].as_str()),
         (Some("difference"), Some("operator:anna"))
     );
+    for (filter, verdicts) in [
+        ("verdict=clean", &["clean"][..]),
+        ("provider=sim&limit=1", &["difference"]),
+        ("provider=sim&verdict=difference", &["difference"]),
+        ("provider=nobody", &[]),
+        ("verdict=cannot_tell", &[]),
+    ] {
+        let kept = stage.get(&format!("/v1/admin/audits?{filter}")).await.json();
+        let seen: Vec<_> = kept["audits"].as_array().unwrap().iter().map(|one| one["verdict"].as_str().unwrap()).collect();
+        assert_eq!(seen, verdicts, "{filter}");
+    }
+    assert_eq!(stage.get("/v1/admin/audits?verdict=dirty").await.code(), (400, "invalid_fields".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
