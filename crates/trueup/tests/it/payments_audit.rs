@@ -132,6 +132,7 @@ async fn an_audit_is_clean_names_what_differs_or_cannot_tell_in_each_dialect() {
     let done = "SELECT count(*) FROM customer_order o JOIN payment p USING (order_id) \
         WHERE (o.state, p.state) IN (('COMPLETED', 'SUCCESS'), ('FAILED', 'REFUNDED'))";
     eventually(PATIENCE, "all are settled or given back", || async { number(&shop.world, done).await == 9 }).await;
+    what_was_given_back_is_shown_and_waits_for_nobody(&shop).await;
     // What has just moved may not have been settled yet: nothing was compared, which is not clean.
     let (code, reports) = shop.audit(None).await;
     assert_eq!(code, Some(2), "{reports:?}");
@@ -197,6 +198,39 @@ async fn an_audit_is_clean_names_what_differs_or_cannot_tell_in_each_dialect() {
     what_is_kept_is_listed(&shop).await;
     shop.service.0.begin();
     tokio::time::timeout(PATIENCE, shop.service.1).await.expect("it ends in time").unwrap().unwrap();
+}
+
+/// An ordinary automatic refund: it is in the lists, with its order and among the events, and no person is called.
+async fn what_was_given_back_is_shown_and_waits_for_nobody(shop: &Shop) {
+    let refunds = json(&shop.run(&["refunds", "list", "--state", "all", "--json"]).await);
+    let seen: Vec<_> = refunds
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let text = |name: &str| one[name].as_str().unwrap_or("none").to_owned();
+            (text("orderId"), text("state"), text("reason"), one["automatic"].as_bool(), text("attention"))
+        })
+        .collect();
+    for kind in KINDS {
+        let order = format!("{kind}-gone");
+        let row = (order.clone(), "CONFIRMED".to_owned(), "PRODUCT_NOT_FOUND".to_owned(), Some(true), "none".to_owned());
+        assert!(seen.len() == 3 && seen.contains(&row), "{seen:?}");
+        let shown = json(&shop.run(&["orders", "show", &order, "--json"]).await);
+        assert_eq!(
+            (shown["refunds"][0]["state"].as_str(), shown["reason"].as_str()),
+            (Some("CONFIRMED"), Some("PRODUCT_NOT_FOUND"))
+        );
+        let told = format!(
+            "SELECT count(*) FROM outbox WHERE event_key = '{order}' AND event_type IN \
+            ('trueup.payment.v1.PaymentRefunded', 'trueup.payment.v1.OrderFailed')"
+        );
+        assert_eq!(number(&shop.world, &told).await, 2, "{order}");
+    }
+    assert_eq!(number(&shop.world, "SELECT count(*) FROM outbox WHERE event_type LIKE '%NeedsAttention'").await, 0);
+    for (list, none) in [(&["refunds", "list"], "no such refund"), (&["orders", "stale"], "no order stands still")] {
+        assert_eq!(String::from_utf8_lossy(&shop.run(list).await.stdout).trim(), none);
+    }
 }
 
 /// After all these audits: the newest first, by gateway and by verdict.
