@@ -148,7 +148,9 @@ impl Intent {
             answer.captured = Money::new(charge.amount_captured, charge.currency);
             answer.paid_at = Some(seconds(charge.created));
         }
-        let refunds = listed.unwrap_or_else(|| charge.refunds.map(|list| list.data).unwrap_or_default());
+        // An authorisation that ends without being captured may be told as a refund: of what was never taken, nothing is given back.
+        let is_taken = answer.captured.amount > 0;
+        let refunds = listed.or_else(|| charge.refunds.map(|list| list.data)).filter(|_| is_taken).unwrap_or_default();
         answer.refunds = refunds.into_iter().map(Refund::into_domain).collect();
         answer.refunded = Money::zero(answer.captured.currency);
         for refund in answer.refunds.iter().filter(|refund| refund.state == PgRefundState::Done) {
@@ -185,6 +187,8 @@ struct Source {
     id: String,
     #[serde(default)]
     amount: i64,
+    /// Of a charge, whose amount is what was authorised.
+    amount_captured: Option<i64>,
     currency: Option<Currency>,
     payment_intent: Option<String>,
 }
@@ -210,7 +214,7 @@ impl BalanceTransaction {
             id: self.id,
             reference: PgReference::new(&reference).map_err(|_| malformed("the id of a payment"))?,
             kind,
-            amount: Money::new(source.amount.saturating_abs(), currency),
+            amount: Money::new(source.amount_captured.unwrap_or(source.amount).saturating_abs(), currency),
             at: seconds(self.created),
         }))
     }
@@ -271,6 +275,32 @@ mod tests {
             json!({"id": "pi_1", "status": status, "currency": "usd", "latest_charge": charge, "next_action": next_action});
         let intent: Intent = serde_json::from_value(intent).unwrap();
         intent.into_domain(&PgReference::new("pi_1").unwrap(), None).unwrap()
+    }
+
+    /// Stripe calls it a refund when an authorisation ends without being captured.
+    #[test]
+    fn what_was_never_taken_is_not_given_back() {
+        let released = json!({"id": "re_1", "amount": 1_000, "created": 2_000, "currency": "usd", "status": "succeeded", "metadata": {},
+            "reason": "expired_uncaptured_charge"});
+        let charge = json!({"id": "ch_1", "amount_captured": 0, "amount_refunded": 1_000, "captured": false, "created": 1_000,
+            "currency": "usd", "disputed": false, "status": "succeeded", "refunds": {"data": [released], "has_more": false}});
+        let payment = read("canceled", charge, Value::Null);
+        assert_eq!(payment.state, PgState::Failed);
+        assert_eq!(domain::payment::amounts(&payment), Some(Money::zero("USD".parse().unwrap())), "{payment:?}");
+        assert!(payment.refunds.is_empty(), "{payment:?}");
+    }
+
+    #[test]
+    fn a_lists_line_of_a_charge_has_what_was_captured_of_it() {
+        let line = |kind: &str, source: Value| {
+            let line = json!({"id": "txn_1", "type": kind, "created": 1_000, "source": source});
+            let line: BalanceTransaction = serde_json::from_value(line).unwrap();
+            line.into_domain().unwrap().unwrap().amount.amount
+        };
+        let charge = json!({"id": "ch_1", "amount": 1_000, "amount_captured": 700, "currency": "usd", "payment_intent": "pi_1"});
+        assert_eq!(line("charge", charge), 700);
+        let refund = json!({"id": "re_1", "amount": 700, "currency": "usd", "payment_intent": "pi_1"});
+        assert_eq!(line("refund", refund), 700);
     }
 
     #[test]
