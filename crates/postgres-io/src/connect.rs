@@ -44,11 +44,14 @@ pub enum ConnectError {
     TimedOut(u64),
 }
 
-/// The client library's own text says only "db error" or "error connecting to server"; what helps stands in the source.
-fn describe(error: &tokio_postgres::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+/// An error in words that are fit for a log. The client library's own text says only "db error" or "error connecting to server"; what helps stands
+/// in the source. What the server adds as its detail is left out: it may be a whole row, with secrets in it.
+#[must_use]
+pub fn describe(error: &tokio_postgres::Error) -> String {
+    match (error.as_db_error(), std::error::Error::source(error)) {
+        (Some(db), _) => format!("{error}: {}: {} ({})", db.severity(), db.message(), db.code().code()),
+        (None, Some(source)) => format!("{error}: {source}"),
+        (None, None) => error.to_string(),
     }
 }
 

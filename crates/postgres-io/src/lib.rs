@@ -8,7 +8,7 @@ mod pool;
 mod settings;
 
 pub use classify::{ErrorKind, classify, classify_raw};
-pub use connect::{ConnectError, raw_client};
+pub use connect::{ConnectError, describe, raw_client};
 pub use coupon::{COUPON_COLUMNS, CouponRow, RowError, coupon_of_row};
 pub use migrate::{MigrateError, migrate};
 pub use pool::{Connection, Db, DbError};

@@ -16,7 +16,7 @@ pub enum LineError {
     #[error("no connection to PostgreSQL: {0}")]
     Connection(#[from] postgres_io::DbError),
     /// The same, of the line's own sessions.
-    #[error("PostgreSQL: {}", describe(.0))]
+    #[error("PostgreSQL: {}", postgres_io::describe(.0))]
     Sql(#[from] tokio_postgres::Error),
     /// No session with PostgreSQL.
     #[error("no connection to PostgreSQL: {0}")]
@@ -64,14 +64,6 @@ pub enum LineError {
 
 fn until_text(until: Option<&DateTime<Utc>>) -> String {
     until.map(|until| format!(", until {until} at the latest")).unwrap_or_default()
-}
-
-/// The client library's own text says only "db error"; what helps stands in the source.
-fn describe(error: &tokio_postgres::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }
 
 impl LineError {

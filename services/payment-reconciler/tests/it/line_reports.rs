@@ -78,18 +78,23 @@ async fn no_secret_is_logged_even_when_everything_is() {
     const OPERATOR: &str = "an-operators-token-that-only-tests-know";
     const DEPOSIT: &str = "a-deposits-secret-that-only-tests-know";
     let stage = Stage::new("secrets", ProviderKind::Generic).await;
-    let mut order = order("a");
-    order.payments = vec![attempt("p-a", "sim", &reference("p-a"))];
-    order.payments[0].deposit_secret = Some(Secret::new(DEPOSIT));
-    let paid = pg_simulator::NewPayment::new(reference("p-a"), 15_000, domain::payment::Currency::KRW, Script::paid());
-    stage.simulator.place(paid).unwrap();
-    stage.sql.place(&order).await;
+    for id in ["a", "refused"] {
+        let (payment, mut order) = (format!("p-{id}"), order(id));
+        order.payments = vec![attempt(&payment, "sim", &reference(&payment))];
+        order.payments[0].deposit_secret = Some(Secret::new(DEPOSIT));
+        let paid = pg_simulator::NewPayment::new(reference(&payment), 15_000, domain::payment::Currency::KRW, Script::paid());
+        stage.simulator.place(paid).unwrap();
+        stage.sql.place(&order).await;
+    }
+    // What PostgreSQL says of a row that it refuses has all of the row in it.
+    stage.sql.run("ALTER TABLE payment ADD CONSTRAINT a_rule CHECK (payment_id <> 'p-refused' OR state <> 'SUCCESS')").await;
     stage.place("unanswered", Script::paid().fault(pg_simulator::Call::Query, 2, pg_simulator::Fault::Malformed)).await;
     let tokens = format!("anna:{OPERATOR}");
     let port = stack::ports::free().unwrap();
     let process = Process::start_on(&stage, port, &[("TELEMETRY__LOG_FILTER", "trace"), ("ADMIN__TOKENS", tokens.as_str())], &[]);
     becomes(&stage, "a", "COMPLETED SUCCESS").await;
     becomes(&stage, "unanswered", "COMPLETED SUCCESS").await;
+    process.logs(&["Failed to reconcile order: refused", "a_rule"]).await;
     let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
     let url = format!("http://127.0.0.1:{port}/v1/admin/orders/a");
     for token in [OPERATOR, "nobodys-token-at-all-and-none-of-ours"] {
