@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test soak alerts up down status logs drill audit bench faults tools build fmt lint contracts
+.PHONY: help run test soak alerts up down status logs drill audit bench faults tools build fmt lint needs-code
 
 LOCAL := $(or $(TRUEUP_LOCAL),$(CURDIR)/.local)
 STACK_BIN := target/release/trueup-stack

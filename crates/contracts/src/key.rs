@@ -3,7 +3,9 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use domain::secret::Secret;
 use hmac::{Hmac, Mac};
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 /// The shortest secret that is taken, in bytes.
@@ -98,6 +100,25 @@ fn feed(mac: &Hmac<Sha256>, event_type: &str, event_id: &str, key: &[u8], value:
         mac.update(part);
     }
     mac
+}
+
+/// Where the key comes from: the `keys` section of those who sign with it or check.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogKeySettings {
+    /// Signs records of the log; shared by gateways, consumers, reconcilers and the operator's command. Several, separated by commas,
+    /// while it is exchanged: the first signs.
+    pub log_signing: Secret,
+}
+
+impl LogKeySettings {
+    /// The key.
+    ///
+    /// # Errors
+    /// The setting holds no usable key.
+    pub fn log_key(&self) -> Result<LogKey, LogKeyError> {
+        LogKey::parse(self.log_signing.expose())
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub use decode::{Decoded, Unusable, decode};
 pub use encode::{encode_cancel, encode_change, encode_define, encode_request};
 pub use encoded::Encoded;
 pub use envelope::Envelope;
-pub use key::{LogKey, LogKeyError};
+pub use key::{LogKey, LogKeyError, LogKeySettings};
 pub use limits::{
     ACTOR_CHARS_MAX, DEPOSIT_SECRET_CHARS_MAX, DETAIL_CHARS_MAX, METHOD_CHARS_MAX, NAME_CHARS_MAX, ORDER_BYTES_MAX,
     ORDER_LINES_MAX, ORDER_PAYMENTS_MAX, QUANTITY_MAX, TOTAL_MAX, VALUE_BYTES_MAX,

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod coupon;
+pub mod failure;
 pub mod ids;
 pub mod payment;
 pub mod secret;

@@ -1,5 +1,6 @@
 //! What can go wrong, with the kind that picks the policy.
 
+use domain::failure::ErrorKind;
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
 
 /// The client's code, of administrative calls, too, for which the wrapper tells none.
@@ -8,19 +9,6 @@ pub(crate) fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
         KafkaError::AdminOp(code) => Some(*code),
         other => other.rdkafka_error_code(),
     }
-}
-
-/// What to do about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// It may pass: try again with back-off.
-    Transient,
-    /// Too much at once: slow down.
-    Saturation,
-    /// This record or request can never work.
-    Data,
-    /// Nothing will work until somebody acts.
-    Fatal,
 }
 
 /// An error of the Kafka client, outside of publishing.

@@ -100,7 +100,7 @@ impl LogReader {
                 Some(Err(KafkaError::PartitionEOF(_))) | None => self.done = true,
                 Some(Err(error)) => match classify(error, self.partition) {
                     // The client reconnects by itself; the time-out above bounds how long that may take.
-                    transient @ KafkaIoError::Client { .. } if transient.kind() == crate::ErrorKind::Transient => {
+                    transient @ KafkaIoError::Client { .. } if transient.kind() == domain::failure::ErrorKind::Transient => {
                         tracing::debug!(error = %transient, "log reader");
                     }
                     other => return Err(other),

@@ -77,7 +77,7 @@ struct Refund {
 /// A refund to be made.
 #[derive(Debug, Clone, Copy)]
 pub struct RefundOrder<'a> {
-    /// Without it all that is held.
+    /// In minor units; without it all that is held.
     pub amount: Option<i64>,
     pub key: Option<&'a str>,
     pub note: Option<&'a str>,

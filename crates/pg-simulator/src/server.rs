@@ -10,6 +10,7 @@ use std::{
 
 use actix_web::{App, HttpServer, dev::ServerHandle, rt::System, web};
 use domain::clock::{Clock, SystemClock};
+use service_kit::ops_http;
 
 use crate::{
     admin,
@@ -181,7 +182,7 @@ fn serve(listen: &str, shared: Shared) -> io::Result<(actix_web::dev::Server, So
     .disable_signals()
     .shutdown_timeout(0)
     .bind(listen)
-    .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}")))?;
+    .map_err(|error| ops_http::cannot_listen(listen, &error))?;
     let address = server.addrs().into_iter().next().ok_or_else(|| io::Error::other("no address"))?;
     Ok((server.run(), address))
 }

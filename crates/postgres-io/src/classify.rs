@@ -1,20 +1,8 @@
 //! What an error of PostgreSQL means for who asked.
 
 use diesel::result::{DatabaseErrorKind, Error};
+use domain::failure::ErrorKind;
 use tokio_postgres::error::SqlState;
-
-/// What to do about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// It may pass: try again with back-off.
-    Transient,
-    /// The server has too much to do: try again later, with less.
-    Saturation,
-    /// It refused the data: trying again changes nothing.
-    Data,
-    /// Schema or code are wrong: stop.
-    Fatal,
-}
 
 /// The kind of a diesel error. diesel hides the SQLSTATE, so some are told by their text, which is the server's and in English
 /// because the services set no `lc_messages`.

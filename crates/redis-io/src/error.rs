@@ -4,19 +4,7 @@ use deadpool_redis::{
     PoolError,
     redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind},
 };
-
-/// Which policy a failure calls for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// It may work later: server away, time-out, gate cold.
-    Transient,
-    /// A bound of this process is reached.
-    Saturation,
-    /// The call itself is wrong and will stay wrong.
-    Data,
-    /// The set-up is wrong; a person has to change it.
-    Fatal,
-}
+use domain::failure::ErrorKind;
 
 /// A gate call that has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

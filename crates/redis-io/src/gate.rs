@@ -107,6 +107,12 @@ impl From<&Coupon> for GateRules {
 }
 
 impl GateRules {
+    /// Rules of a coupon of `total` seats on `partition` that is always open, as they are before any command has changed them.
+    #[must_use]
+    pub const fn always_open(total: i64, partition: i32) -> Self {
+        Self { total, opens_at: None, closes_at: None, paused: false, ended: false, partition, rules_offset: 0 }
+    }
+
     pub(crate) fn write<'a>(&self, call: Call<'a>) -> Call<'a> {
         call.number(self.total)
             .optional_number(self.opens_at.map(Timestamp::unix_ms))

@@ -30,7 +30,8 @@ mod script;
 mod settings;
 
 pub use compare::{Removal, Step};
-pub use error::{ErrorKind, GateError};
+pub use domain::failure::ErrorKind;
+pub use error::GateError;
 pub use gate::{Gate, GateRules, RESERVE_MEMBERS_MAX, Reserve, SETTLE_ITEMS_MAX, Settle, SettleItem, SettleKind};
 pub use inspect::Held;
 pub use maintain::{GateState, GateStatus, LOAD_MEMBERS_MAX, LoadToken, PENDING_PAGE_MAX};

@@ -4,6 +4,7 @@ use std::{future::Future, io};
 
 use actix_web::{
     App, HttpResponse, HttpServer, Resource,
+    dev::Server,
     http::{StatusCode, header},
     web,
 };
@@ -58,14 +59,26 @@ pub fn serve(listen: &str, ops: Ops, stop: CancellationToken) -> io::Result<impl
         .disable_signals()
         .shutdown_timeout(1)
         .bind(listen)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}")))?
+        .map_err(|error| cannot_listen(listen, &error))?
         .run();
+    Ok(until(stop, server))
+}
+
+/// What is told when an address is taken or not ours.
+#[must_use]
+pub fn cannot_listen(listen: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}"))
+}
+
+/// The server, which ends in order once `stop` is cancelled: it takes nothing new and answers what is in, as long as its
+/// `shutdown_timeout` lets it. Needs a runtime of tokio around it.
+pub fn until(stop: CancellationToken, server: Server) -> Server {
     let handle = server.handle();
     tokio::spawn(async move {
         stop.cancelled().await;
         handle.stop(true).await;
     });
-    Ok(server)
+    server
 }
 
 async fn live(ops: web::Data<Ops>) -> HttpResponse {

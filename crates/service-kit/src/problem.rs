@@ -6,19 +6,62 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
+use serde::Serialize;
 
 /// The media type of every error body.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// What is wrong with one field of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldFault {
+    /// The field, as the client wrote it: `memberId`, `Idempotency-Key`, `code`, `limit`.
+    pub field: &'static str,
+    /// What is wrong and what to send instead.
+    pub problem: String,
+}
+
+impl FieldFault {
+    /// A fault of `field`.
+    pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
+        Self { field, problem: problem.into() }
+    }
+}
+
+/// The body of an error, with the members that a service adds to those of the RFC.
+#[derive(Debug, Serialize)]
+struct Body<'a, M> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'a [FieldFault]>,
+    #[serde(flatten)]
+    members: M,
+}
+
+/// Members of an error's body beyond those of the RFC: none.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct NoMembers {}
+
+/// The body of an error: `code` is what programs rely on, `detail` what people read, `errors` the faulty fields where there are some,
+/// `members` what a service adds.
+#[must_use]
+pub fn body(status: u16, code: &str, detail: &str, errors: Option<&[FieldFault]>, members: impl Serialize) -> Vec<u8> {
+    let kind = format!("urn:trueup:problem:{code}");
+    let body = Body { kind, title: code.replace('_', " "), status, code, detail, errors, members };
+    // Serializing strings and numbers into memory does not fail; an empty body would still carry its status.
+    serde_json::to_vec(&body).unwrap_or_default()
+}
+
 /// An error: `code` is what programs rely on, `detail` what people read. No cache keeps it.
 #[must_use]
 pub fn problem(status: StatusCode, code: &str, detail: &str) -> HttpResponse {
-    let body = serde_json::json!({
-        "type": format!("urn:trueup:problem:{code}"), "title": code.replace('_', " "), "status": status.as_u16(), "code": code, "detail": detail,
-    });
     let mut response = HttpResponse::build(status);
     response.insert_header((header::CONTENT_TYPE, PROBLEM_JSON)).insert_header((header::CACHE_CONTROL, "no-store"));
-    response.body(body.to_string())
+    response.body(body(status.as_u16(), code, detail, None, NoMembers {}))
 }
 
 /// Lets the extractors of actix-web answer so, too: bodies of at most `bytes_max`, paths and queries.

@@ -23,11 +23,20 @@ impl Retry {
 
     /// Waits before the next attempt, from 50 ms up to 3 s (with jitter, 6 s). False when cancelled meanwhile.
     pub async fn wait(&mut self, cancel: &CancellationToken) -> bool {
-        let delay = self.delays.next().unwrap_or(DELAY_MAX);
+        let delay = self.next().unwrap_or(DELAY_MAX);
         tokio::select! {
             () = cancel.cancelled() => false,
             () = tokio::time::sleep(delay) => true,
         }
+    }
+}
+
+/// The waits themselves, for whoever waits in another way.
+impl Iterator for Retry {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.delays.next()
     }
 }
 

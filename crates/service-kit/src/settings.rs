@@ -36,6 +36,19 @@ pub fn switched_off(section: &str, bounds: &[(&str, u64)]) -> impl Iterator<Item
     off.map(move |(name, _)| Fault::new(format!("{section}.{name}"), "is 0, which would be no bound at all", "give at least 1"))
 }
 
+/// The faults of `(name, value, lowest)` whose value is below its lowest.
+pub fn at_least(bounds: &[(&str, u64, u64)]) -> impl Iterator<Item = Fault> {
+    let below = bounds.iter().filter(|(_, value, lowest)| value < lowest);
+    below.map(|(field, value, lowest)| Fault::new(*field, format!("is {value}"), format!("give at least {lowest}")))
+}
+
+/// The fault of a setting that should say where to listen and does not, with the port that is usual there.
+#[must_use]
+pub fn no_address(field: &str, listen: &str, port: u16) -> Option<Fault> {
+    let is_address = listen.parse::<std::net::SocketAddr>().is_ok();
+    (!is_address).then(|| Fault::new(field, "is not an address and port", format!("give one such as 0.0.0.0:{port}")))
+}
+
 /// Settings that can say what is wrong with them.
 pub trait Validate {
     /// Every fault; none if all is well.

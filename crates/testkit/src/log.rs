@@ -3,6 +3,11 @@
 use contracts::{Envelope, LogKey, RecordBatch};
 use domain::clock::Timestamp;
 use kafka_io::{KafkaSettings, LogClient, LogReader};
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
 
 /// The secret that signs commands in tests.
 pub const LOG_SECRET: &str = "a-log-secret-that-only-tests-know";
@@ -36,4 +41,16 @@ pub async fn read_all(settings: &KafkaSettings, topic: &str, partition: i32) -> 
         }
     }
     all
+}
+
+/// Moves a partition's log start to `before`, as retention does.
+///
+/// # Panics
+/// The broker refuses.
+pub async fn delete_records(settings: &KafkaSettings, topic: &str, partition: i32, before: i64) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &settings.brokers).create().expect("a client");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(before)).expect("a list");
+    admin.delete_records(&list, &AdminOptions::new()).await.expect("records are deleted");
 }

@@ -1,7 +1,7 @@
 //! Where everything is: defaults, then a file, then the environment (`TRUEUP__…`), then flags.
 
 use anyhow::Context;
-use contracts::LogKey;
+use contracts::{LogKey, LogKeySettings};
 use domain::secret::Secret;
 use kafka_io::{KafkaSettings, LogClient};
 use postgres_io::{Db, PostgresSettings};
@@ -25,7 +25,7 @@ pub struct Settings {
     /// Who the operator is.
     pub admin: AdminSettings,
     /// Keys shared with the services.
-    pub keys: KeySettings,
+    pub keys: LogKeySettings,
     /// Kafka.
     pub kafka: KafkaSettings,
     /// PostgreSQL.
@@ -42,14 +42,6 @@ pub struct AdminSettings {
     pub token: Secret,
 }
 
-/// Keys shared with the services.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct KeySettings {
-    /// Verifies what is signed in the log; the services' own.
-    pub log_signing: Secret,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -58,7 +50,7 @@ impl Default for Settings {
             simulator: "http://127.0.0.1:8099".to_owned(),
             payment_reconcilers: "http://127.0.0.1:8097".to_owned(),
             admin: AdminSettings::default(),
-            keys: KeySettings::default(),
+            keys: LogKeySettings::default(),
             kafka: KafkaSettings::default(),
             postgres: PostgresSettings::default(),
             redis: RedisSettings::default(),
@@ -113,7 +105,7 @@ impl Settings {
     pub fn log_key(&self) -> anyhow::Result<LogKey> {
         let hint = "without the key that signs the log, admitted requests and commands cannot be told from forged ones; set TRUEUP__KEYS__LOG_SIGNING to \
                     the services' …__KEYS__LOG_SIGNING";
-        LogKey::parse(self.keys.log_signing.expose()).context(hint)
+        self.keys.log_key().context(hint)
     }
 
     /// A client that asks about the log.

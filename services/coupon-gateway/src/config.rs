@@ -7,7 +7,7 @@ use redis_io::RedisSettings;
 use serde::{Deserialize, Serialize};
 use service_kit::{
     lifecycle::ShutdownSettings,
-    settings::{Fault, Validate, switched_off},
+    settings::{Fault, Validate, at_least, no_address, switched_off},
     telemetry::TelemetrySettings,
 };
 
@@ -201,52 +201,37 @@ impl Default for EventSettings {
     }
 }
 
-/// Adds a fault for every `(name, value, lowest)` whose value is below its lowest.
-pub fn at_least(faults: &mut Vec<Fault>, bounds: &[(&str, u64, u64)]) {
-    for (field, value, lowest) in bounds {
-        if value < lowest {
-            faults.push(Fault::new(*field, format!("is {value}"), format!("give at least {lowest}")));
-        }
-    }
-}
-
 fn wide(value: usize) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
 
 impl Validate for Settings {
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        if self.http.listen.parse::<std::net::SocketAddr>().is_err() {
-            faults.push(Fault::new("http.listen", "is not an address and port", "give one such as 0.0.0.0:8081"));
-        }
+        let mut faults: Vec<Fault> = no_address("http.listen", &self.http.listen, 8081).into_iter().collect();
         for (field, key) in [("keys.log_signing", &self.keys.log_signing), ("keys.ticket", &self.keys.ticket)] {
             if key.expose().split(',').any(|key| key.len() < KEY_BYTES_MIN) {
                 faults.push(Fault::new(field, "is missing or short", format!("give at least {KEY_BYTES_MIN} random characters")));
             }
         }
-        at_least(
-            &mut faults,
-            &[
-                ("http.connections_max", wide(self.http.connections_max), 1),
-                ("http.body_bytes_max", wide(self.http.body_bytes_max), 64),
-                ("http.in_flight_max", wide(self.http.in_flight_max), 1),
-                ("http.client_timeout_ms", self.http.client_timeout_ms, 1),
-                ("http.keep_alive_ms", self.http.keep_alive_ms, 1),
-                ("gate.batch_max", wide(self.gate.batch_max), 1),
-                ("gate.queue_max", wide(self.gate.queue_max), 1),
-                ("coupons.refresh_ms", self.coupons.refresh_ms, 10),
-                ("coupons.held_max", wide(self.coupons.held_max), 1),
-                ("coupons.unknown_max", wide(self.coupons.unknown_max), 1),
-                ("lookup.batch_max", wide(self.lookup.batch_max), 1),
-                ("lookup.queue_max", wide(self.lookup.queue_max), 1),
-                ("lookup.page_max", wide(self.lookup.page_max), 1),
-                ("events.duration_ms_max", self.events.duration_ms_max, 1),
-                ("events.poll_ms", self.events.poll_ms, 10),
-                ("events.heartbeat_ms", self.events.heartbeat_ms, 100),
-                ("shutdown.grace_ms", self.shutdown.grace_ms, 100),
-            ],
-        );
+        faults.extend(at_least(&[
+            ("http.connections_max", wide(self.http.connections_max), 1),
+            ("http.body_bytes_max", wide(self.http.body_bytes_max), 64),
+            ("http.in_flight_max", wide(self.http.in_flight_max), 1),
+            ("http.client_timeout_ms", self.http.client_timeout_ms, 1),
+            ("http.keep_alive_ms", self.http.keep_alive_ms, 1),
+            ("gate.batch_max", wide(self.gate.batch_max), 1),
+            ("gate.queue_max", wide(self.gate.queue_max), 1),
+            ("coupons.refresh_ms", self.coupons.refresh_ms, 10),
+            ("coupons.held_max", wide(self.coupons.held_max), 1),
+            ("coupons.unknown_max", wide(self.coupons.unknown_max), 1),
+            ("lookup.batch_max", wide(self.lookup.batch_max), 1),
+            ("lookup.queue_max", wide(self.lookup.queue_max), 1),
+            ("lookup.page_max", wide(self.lookup.page_max), 1),
+            ("events.duration_ms_max", self.events.duration_ms_max, 1),
+            ("events.poll_ms", self.events.poll_ms, 10),
+            ("events.heartbeat_ms", self.events.heartbeat_ms, 100),
+            ("shutdown.grace_ms", self.shutdown.grace_ms, 100),
+        ]));
         if self.coupons.refresh_ms > REFRESH_MS_MAX {
             let fix = format!("give at most {REFRESH_MS_MAX}, so that a restock is noticed within a second");
             faults.push(Fault::new("coupons.refresh_ms", format!("is {}", self.coupons.refresh_ms), fix));

@@ -10,22 +10,8 @@ use domain::{
     ids::{CouponCode, RequestId},
 };
 use serde::Serialize;
-
-/// What is wrong with one field of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FieldFault {
-    /// The field, as the client wrote it: `memberId`, `Idempotency-Key`, `code`, `limit`.
-    pub field: &'static str,
-    /// What is wrong and what to send instead.
-    pub problem: String,
-}
-
-impl FieldFault {
-    /// A fault of `field`.
-    pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { field, problem: problem.into() }
-    }
-}
+use service_kit::problem;
+pub use service_kit::problem::{FieldFault, PROBLEM_JSON};
 
 /// Everything that can be answered instead of success.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -207,34 +193,20 @@ impl ApiError {
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
         let (status, code) = self.parts();
-        let problem = ProblemBody {
-            kind: format!("urn:trueup:problem:{code}"),
-            title: code.replace('_', " "),
-            status,
-            code,
-            detail: self.to_string(),
-            errors: if let Self::InvalidFields(faults) = self { Some(faults) } else { None },
+        let errors = if let Self::InvalidFields(faults) = self { Some(faults.as_slice()) } else { None };
+        let members = Members {
             request_id: if let Self::AppendUnknown { request_id } = self { Some(*request_id) } else { None },
             opens_at: if let Self::NotOpen { opens_at, .. } = self { Some(opens_at.to_string()) } else { None },
             closes_at: if let Self::Closed { closes_at: Some(at), .. } = self { Some(at.to_string()) } else { None },
         };
-        // Serializing strings and numbers into memory does not fail; an empty body would still carry its status.
-        serde_json::to_vec(&problem).unwrap_or_default()
+        problem::body(status, code, &self.to_string(), errors, members)
     }
 }
 
-/// RFC 9457, with this service's members.
+/// This service's members of an error's body.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ProblemBody<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    title: String,
-    status: u16,
-    code: &'static str,
-    detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<&'a Vec<FieldFault>>,
+struct Members {
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<RequestId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -242,9 +214,6 @@ struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     closes_at: Option<String>,
 }
-
-/// The media type of every error body.
-pub const PROBLEM_JSON: &str = "application/problem+json";
 
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {

@@ -165,7 +165,7 @@ async fn fill(settings: &kafka_io::KafkaSettings, codes: &[CouponCode], requests
 
 async fn open_gate(gate: &Gate, code: &CouponCode, partition: i32, total: i64) {
     let token = LoadToken::new(CommandId::fresh(&SystemClock).uuid());
-    let rules = GateRules { total, opens_at: None, closes_at: None, paused: false, ended: false, partition, rules_offset: 0 };
+    let rules = GateRules::always_open(total, partition);
     assert!(gate.begin_load(code, token).await.unwrap());
     gate.open(code, token, &rules, 0).await.unwrap().expect("it opens");
 }

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use contracts::{LogKey, LogKeyError};
-use domain::secret::Secret;
+use contracts::LogKeySettings;
 use kafka_io::{BatchLimits, ConsumerSettings, KafkaSettings, ProducerSettings};
 use postgres_io::PostgresSettings;
 use redis_io::RedisSettings;
 use serde::{Deserialize, Serialize};
 use service_kit::{
-    settings::{Fault, Validate, switched_off},
+    settings::{Fault, Validate, no_address, switched_off},
     telemetry::TelemetrySettings,
 };
 
@@ -30,7 +29,7 @@ pub struct Settings {
     /// Redis, for the settler.
     pub redis: RedisSettings,
     /// Keys.
-    pub keys: KeySettings,
+    pub keys: LogKeySettings,
     /// When a batch is full.
     pub batch: BatchSettings,
     /// Logs and traces.
@@ -59,14 +58,6 @@ pub struct HttpSettings {
     pub listen: String,
 }
 
-/// Keys.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct KeySettings {
-    /// The key of signed records in the log; several, separated by commas, while it is exchanged.
-    pub log_signing: Secret,
-}
-
 /// When a batch is full.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -88,7 +79,7 @@ impl Default for Settings {
             producer: ProducerSettings::default(),
             postgres: PostgresSettings::default(),
             redis: RedisSettings::default(),
-            keys: KeySettings::default(),
+            keys: LogKeySettings::default(),
             batch: BatchSettings::default(),
             telemetry: TelemetrySettings::default(),
             memory_bytes_max: 12 * 1024 * 1024,
@@ -128,19 +119,12 @@ impl Settings {
     pub const fn transaction_timeout(&self) -> Duration {
         Duration::from_millis(self.transaction_timeout_ms)
     }
-
-    /// The key of signed records.
-    ///
-    /// # Errors
-    /// The setting holds no usable key.
-    pub fn log_key(&self) -> Result<LogKey, LogKeyError> {
-        LogKey::parse(self.keys.log_signing.expose())
-    }
 }
 
 impl Validate for Settings {
     fn faults(&self) -> Vec<Fault> {
         let mut faults = self.telemetry.faults();
+        faults.extend(no_address("http.listen", &self.http.listen, 8091));
         faults.extend(switched_off("kafka", &self.kafka.bounds()));
         faults.extend(switched_off("consumer", &self.consumer.bounds()));
         faults.extend(switched_off("producer", &self.producer.bounds()));
@@ -151,9 +135,13 @@ impl Validate for Settings {
                 faults.push(Fault::new(field, problem, fix));
             }
         };
-        fault(self.http.listen.parse::<std::net::SocketAddr>().is_err(), "http.listen", "is no address", "give address:port");
         fault(self.kafka.brokers.is_empty(), "kafka.brokers", "is empty", "give host:port, several separated by commas");
-        fault(self.log_key().is_err(), "keys.log_signing", "holds no usable key", "give the secret that the gateways sign with");
+        fault(
+            self.keys.log_key().is_err(),
+            "keys.log_signing",
+            "holds no usable key",
+            "give the secret that the gateways sign with",
+        );
         fault(!(1..=50_000).contains(&self.batch.records_max), "batch.records_max", "is out of range", "give 1 to 50000");
         fault(
             !(1_024..=64 * 1024 * 1024).contains(&self.batch.bytes_max),

@@ -56,7 +56,7 @@ impl Service {
     pub async fn new(settings: Settings) -> anyhow::Result<Self> {
         let producer = CommandProducer::new(&settings.kafka, &settings.producer).context("the Kafka producer")?;
         let gate = Gate::connect(&settings.redis).await.context("the Redis gate")?;
-        let log_key = settings.log_key().context("keys.log_signing")?;
+        let log_key = settings.keys.log_key().context("keys.log_signing")?;
         let clock = Arc::new(SystemClock);
         let board = Arc::new(Board::new(clock.clone()));
         let memory = Arc::new(Memory::new(settings.memory_bytes_max));
@@ -80,6 +80,7 @@ impl Service {
         let flush = Duration::from_millis(self.shared.settings.stop_timeout_ms);
         let producer = self.shared.producer.clone();
         let coordinator = Coordinator::join(self.shared).context("joining the group")?;
+        metric::ways_from_the_start();
         let result = coordinator.run(cancel).await;
         if let Err(error) = producer.flush(flush).await {
             tracing::warn!(%error, "outcomes that were not acknowledged are announced again by the next owner");

@@ -1,26 +1,16 @@
 //! One partition's tasks: intake, decider, publisher and settler, started and stopped together.
 
-use std::{sync::Arc, time::Duration};
-
-use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use kafka_io::Tie;
+use tokio::task::JoinHandle;
 
 use crate::{
-    board::PartitionStatus,
+    board::Alarm,
     decider::{Decider, End},
     feed::Feed,
     intake::Intake,
     publisher::Publisher,
     settler::Settler,
 };
-
-/// The running tasks of one partition.
-pub struct Worker {
-    /// What it reports.
-    pub status: Arc<PartitionStatus>,
-    cancel: CancellationToken,
-    tasks: Vec<JoinHandle<()>>,
-}
 
 /// What a partition's tasks are made of.
 pub struct Parts {
@@ -34,15 +24,12 @@ pub struct Parts {
     pub settler: (Settler, Feed),
 }
 
-impl Worker {
-    /// Starts the tasks; `ends` hears why deciding ended, unless it was stopped.
+impl Parts {
+    /// Starts the tasks; `tie` hears why deciding ended, unless it was stopped.
     #[must_use]
-    pub fn start(parts: Parts, cancel: CancellationToken, ends: mpsc::Sender<(i32, End)>) -> Self {
-        let Parts { intake, decider, publisher: (publisher, publisher_feed), settler: (settler, settler_feed) } = parts;
-        let status = decider.status.clone();
+    pub fn start(self, tie: Tie<Alarm>) -> Vec<JoinHandle<()>> {
+        let Self { intake, decider, publisher: (publisher, publisher_feed), settler: (settler, settler_feed) } = self;
         let hopper = intake.hopper.clone();
-        let partition = status.partition;
-        let deciding_cancel = cancel.clone();
         let deciding = async move {
             let filling = hopper.clone();
             let reading = tokio::spawn(async move {
@@ -55,31 +42,8 @@ impl Worker {
             hopper.close();
             let read = reading.await.unwrap_or(End::Cancelled);
             let end = if decided == End::Cancelled { read } else { decided };
-            if !deciding_cancel.is_cancelled() {
-                // A full channel means that the coordinator is going through ends already; it looks at all workers then.
-                let _ = ends.send((partition, end)).await;
-            }
+            tie.ended(if let End::Alarm(alarm) = end { Some(alarm) } else { None }).await;
         };
-        let tasks =
-            vec![tokio::spawn(deciding), tokio::spawn(publisher.run(publisher_feed)), tokio::spawn(settler.run(settler_feed))];
-        Self { status, cancel, tasks }
-    }
-
-    /// Asks the tasks to stop between two steps.
-    pub fn cancel(&self) {
-        self.cancel.cancel();
-    }
-
-    /// Waits until the tasks have stopped; after `patience` they are dropped where they stand, which rolls open transactions back.
-    pub async fn stopped(self, patience: Duration) {
-        self.cancel.cancel();
-        let deadline = tokio::time::Instant::now() + patience;
-        for mut task in self.tasks {
-            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
-                tracing::warn!(partition = self.status.partition, "a task did not stop in time and is dropped");
-                task.abort();
-                let _ = task.await;
-            }
-        }
+        vec![tokio::spawn(deciding), tokio::spawn(publisher.run(publisher_feed)), tokio::spawn(settler.run(settler_feed))]
     }
 }

@@ -9,7 +9,7 @@ use postgres_io::PostgresSettings;
 use serde::{Deserialize, Serialize};
 use service_kit::{
     lifecycle::ShutdownSettings,
-    settings::{Fault, Validate, switched_off},
+    settings::{Fault, Validate, no_address, switched_off},
     telemetry::TelemetrySettings,
 };
 
@@ -78,10 +78,7 @@ impl Default for HttpSettings {
 
 impl Validate for Settings {
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        if self.http.listen.parse::<std::net::SocketAddr>().is_err() {
-            faults.push(Fault::new("http.listen", "is not an address and port", "give one such as 0.0.0.0:8097"));
-        }
+        let mut faults: Vec<Fault> = no_address("http.listen", &self.http.listen, 8097).into_iter().collect();
         if self.shutdown.grace_ms < 100 {
             faults.push(Fault::new("shutdown.grace_ms", "is too short", "give at least 100"));
         }

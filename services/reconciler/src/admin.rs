@@ -60,14 +60,9 @@ pub fn serve(
     .disable_signals()
     .shutdown_timeout(1)
     .bind(listen)
-    .map_err(|error| std::io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}")))?
+    .map_err(|error| ops_http::cannot_listen(listen, &error))?
     .run();
-    let handle = server.handle();
-    tokio::spawn(async move {
-        stop.cancelled().await;
-        handle.stop(true).await;
-    });
-    Ok(server)
+    Ok(ops_http::until(stop, server))
 }
 
 fn routes(app: &mut web::ServiceConfig) {

@@ -1,5 +1,6 @@
 //! Settings of the reconciler: defaults, then a file, then the environment (`RECONCILER__PENDING__INTERVAL_MS=…`).
 
+use contracts::LogKeySettings;
 use domain::secret::Secret;
 use kafka_io::{KafkaSettings, ProducerSettings};
 use postgres_io::PostgresSettings;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use service_kit::{
     lifecycle::ShutdownSettings,
     operators::Operators,
-    settings::{Fault, Validate, switched_off},
+    settings::{Fault, Validate, at_least, no_address, switched_off},
     telemetry::TelemetrySettings,
 };
 
@@ -30,7 +31,7 @@ pub struct Settings {
     /// Redis.
     pub redis: RedisSettings,
     /// Shared keys.
-    pub keys: KeySettings,
+    pub keys: LogKeySettings,
     /// How coupons are listed.
     pub coupons: CouponSettings,
     /// Reservations that nobody has published.
@@ -61,14 +62,6 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self { listen: "127.0.0.1:8095".to_owned() }
     }
-}
-
-/// Keys that this service shares.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct KeySettings {
-    /// Signs records of the log; shared with gateways and consumers. Several, separated by commas: the first signs.
-    pub log_signing: Secret,
 }
 
 /// How coupons are listed.
@@ -215,18 +208,15 @@ pub struct AdminSettings {
 
 impl Validate for Settings {
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        if self.http.listen.parse::<std::net::SocketAddr>().is_err() {
-            faults.push(Fault::new("http.listen", "is not an address and port", "give one such as 0.0.0.0:8095"));
-        }
-        if let Err(error) = contracts::LogKey::parse(self.keys.log_signing.expose()) {
+        let mut faults: Vec<Fault> = no_address("http.listen", &self.http.listen, 8095).into_iter().collect();
+        if let Err(error) = self.keys.log_key() {
             faults.push(Fault::new("keys.log_signing", "is missing or cannot be used", error.to_string()));
         }
         faults.extend(switched_off("kafka", &self.kafka.bounds()));
         faults.extend(switched_off("producer", &self.producer.bounds()));
         faults.extend(switched_off("postgres", &self.postgres.bounds()));
         faults.extend(switched_off("redis", &self.redis.bounds()));
-        let least: [(&str, u64, u64); 23] = [
+        faults.extend(at_least(&[
             ("coupons.page", u64::try_from(self.coupons.page).unwrap_or(0), 1),
             ("pending.interval_ms", self.pending.interval_ms, 10),
             ("pending.grace_ms", self.pending.grace_ms, 1),
@@ -250,12 +240,7 @@ impl Validate for Settings {
             ("compare.scan_count", wide(self.compare.scan_count), 1),
             ("compare.filter_hashes", u64::from(self.compare.filter_hashes), 1),
             ("shutdown.grace_ms", self.shutdown.grace_ms, 100),
-        ];
-        for (field, value, lowest) in least {
-            if value < lowest {
-                faults.push(Fault::new(field, format!("is {value}"), format!("give at least {lowest}")));
-            }
-        }
+        ]));
         if let Err(problem) = Operators::parse(&self.admin.tokens) {
             faults.push(Fault::new("admin.tokens", problem, Operators::FIX));
         }

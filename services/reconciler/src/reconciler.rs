@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use contracts::LogKey;
 use domain::{
     clock::{Clock, SystemClock},
     ids::CommandId,
@@ -42,7 +41,7 @@ impl Reconciler {
     /// # Errors
     /// Settings that cannot be used.
     pub async fn connect(settings: Settings) -> anyhow::Result<(Self, Arc<KafkaLog>)> {
-        let key = LogKey::parse(settings.keys.log_signing.expose())?;
+        let key = settings.keys.log_key()?;
         let log = Arc::new(KafkaLog::new(&settings.kafka, &settings.producer, key)?);
         let db = Db::connect(&settings.postgres).await?;
         let gate = Arc::new(Gate::connect(&settings.redis).await?);

@@ -141,7 +141,7 @@ pub fn token(number: u32) -> LoadToken {
 
 /// Rules without a window.
 pub fn rules(total: i64) -> GateRules {
-    GateRules { total, opens_at: None, closes_at: None, paused: false, ended: false, partition: 3, rules_offset: 0 }
+    GateRules::always_open(total, 3)
 }
 
 /// Opens an empty gate at cursor 10.

@@ -192,6 +192,8 @@ impl Fold {
             CommandOutcome::AlreadyDefined
         } else if define.total < 0 {
             CommandOutcome::TotalBelowIssued
+        } else if closes_first(define.opens_at, define.closes_at) {
+            CommandOutcome::WindowEmpty
         } else {
             self.coupon = Some(ExpectedCoupon {
                 name: define.name.clone(),
@@ -222,12 +224,11 @@ impl Fold {
         let total = change.total.unwrap_or(coupon.total);
         let opens_at = change.opens_at.unwrap_or(coupon.opens_at);
         let closes_at = change.closes_at.unwrap_or(coupon.closes_at);
-        let window_is_empty = matches!((opens_at, closes_at), (Some(opens), Some(closes)) if closes <= opens);
         let outcome = if coupon.ended {
             CommandOutcome::Ended
         } else if total < coupon.issued {
             CommandOutcome::TotalBelowIssued
-        } else if window_is_empty {
+        } else if closes_first(opens_at, closes_at) {
             CommandOutcome::WindowEmpty
         } else {
             coupon.total = total;
@@ -270,6 +271,10 @@ impl Fold {
         let row = ExpectedCommand { kind, actor: actor.to_owned(), offset: record.place.offset, outcome };
         self.commands.insert(id, row);
     }
+}
+
+fn closes_first(opens_at: Option<Timestamp>, closes_at: Option<Timestamp>) -> bool {
+    matches!((opens_at, closes_at), (Some(opens), Some(closes)) if closes <= opens)
 }
 
 const fn command_id(body: &Body) -> Option<CommandId> {

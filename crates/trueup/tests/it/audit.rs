@@ -1,20 +1,20 @@
 //! Audits of what the real consumer decided.
 
 use contracts::Encoded;
-use domain::{coupon::Admission, ids::CouponCode};
-use testkit::World;
+use domain::{
+    coupon::{Admission, Change},
+    ids::CouponCode,
+};
+use testkit::{World, Writer, asks, change, encoded, encoded_cancel, encoded_change, request};
 use trueup_cli::{audit::difference::Kind, exit::Exit};
 
-use crate::support::{
-    Writer, asks, audited, cancel, change, decided, encoded, environment, execute, foreign, json, number, request,
-    start_consumer, trueup,
-};
+use crate::support::{audited, decided, environment, execute, foreign, json, number, start_consumer, trueup};
 
 /// 10 seats and everything that can happen to them: duplicates, repeats, a cancel, a raised total, poison, and foreign records at home and elsewhere.
 pub async fn busy_coupon(world: &World, writer: &Writer, code: &CouponCode) {
     let home = writer.define(code, Admission::Queued, 10).await;
     writer.put_all(home, asks(code, 0..8)).await;
-    writer.put(home, &cancel(code, &request(code, 100))).await;
+    writer.put(home, &encoded_cancel(&request(code, 100))).await;
     writer.put_all(home, asks(code, 100..101)).await;
     // Known ids again, and a second request of a member who holds one.
     writer.put_all(home, asks(code, 0..3)).await;
@@ -33,7 +33,7 @@ pub async fn busy_coupon(world: &World, writer: &Writer, code: &CouponCode) {
     // Of no use where it lands, too: it is not forwarded.
     writer.put((home + 1) % writer.partitions, &unknown).await;
     decided(world).await;
-    writer.put(home, &change(code, 12)).await;
+    writer.put(home, &encoded_change(&Change { total: Some(12), ..change(code) })).await;
     writer.put_all(home, asks(code, 300..320)).await;
     decided(world).await;
 }
@@ -41,7 +41,7 @@ pub async fn busy_coupon(world: &World, writer: &Writer, code: &CouponCode) {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_found_in_clean_data() {
     let world = World::new("clean").await;
-    let writer = Writer::new(&world).await;
+    let writer = Writer::new(&world.kafka).await;
     let (code, other) = (world.coupon("clean"), world.coupon("other"));
     let consumer = start_consumer(&world).await;
     // Before it is defined: a request of a coupon that nobody knows is refused, and stays refused.
@@ -75,7 +75,7 @@ async fn nothing_is_found_in_clean_data() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_in_mid_load_judges_one_snapshot() {
     let world = World::new("mid-load").await;
-    let writer = Writer::new(&world).await;
+    let writer = Writer::new(&world.kafka).await;
     let code = world.coupon("load");
     let home = writer.define(&code, Admission::Queued, 500).await;
     let consumer = start_consumer(&world).await;
@@ -104,7 +104,7 @@ async fn an_audit_in_mid_load_judges_one_snapshot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_record_without_its_copy_is_found() {
     let world = World::new("foreign").await;
-    let writer = Writer::new(&world).await;
+    let writer = Writer::new(&world.kafka).await;
     let code = world.coupon("foreign");
     let consumer = start_consumer(&world).await;
     let home = writer.define(&code, Admission::Queued, 5).await;
@@ -129,7 +129,7 @@ async fn a_foreign_record_without_its_copy_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_told_is_not_called_clean() {
     let world = World::new("cannot-tell").await;
-    let writer = Writer::new(&world).await;
+    let writer = Writer::new(&world.kafka).await;
     let code = world.coupon("old");
     let consumer = start_consumer(&world).await;
     let home = writer.define(&code, Admission::Queued, 5).await;
@@ -156,22 +156,8 @@ async fn what_cannot_be_told_is_not_called_clean() {
     assert!(audited(&world, &code).await.cannot_tell.unwrap().contains("lost records"));
     execute(&world, &format!("UPDATE consumer_position SET next_offset = next_offset - 50 WHERE partition = {home}")).await;
 
-    delete_records(&world, home, 3).await;
+    testkit::delete_records(&world.kafka, &world.kafka.topics.created, home, 3).await;
     let report = audited(&world, &code).await;
     assert_eq!(report.exit(), Exit::CannotTell, "{}", report.render());
     assert!(report.cannot_tell.unwrap().contains("retention"));
-}
-
-/// Moves a partition's log start, as retention does.
-async fn delete_records(world: &World, partition: i32, before: i64) {
-    use rdkafka::{
-        ClientConfig, Offset, TopicPartitionList,
-        admin::{AdminClient, AdminOptions},
-        client::DefaultClientContext,
-    };
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &world.kafka.brokers).create().unwrap();
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&world.kafka.topics.created, partition, Offset::Offset(before)).unwrap();
-    admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
 }

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use contracts::Encoded;
 use domain::coupon::Admission;
-use testkit::World;
+use testkit::{World, Writer, asks, encoded, encoded_cancel, member, request};
 
-use crate::support::{
-    Writer, asks, audited, cancel, decided, encoded, environment, foreign, json, member, number, request, start_consumer, trueup,
-};
+use crate::support::{audited, decided, environment, foreign, json, number, start_consumer, trueup};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -69,7 +67,7 @@ async fn errors_say_what_to_look_at_and_exit_2() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_is_shown_and_replayed_once() {
     let world = World::new("letters").await;
-    let writer = Writer::new(&world).await;
+    let writer = Writer::new(&world.kafka).await;
     let (code, environment) = (world.coupon("letters"), environment(&world));
     let consumer = start_consumer(&world).await;
     let home = writer.home(&code);
@@ -78,7 +76,7 @@ async fn a_dead_letter_is_shown_and_replayed_once() {
     // A member's id that no id may be.
     let value = format!("{{\"userId\":\"a b\",\"couponId\":\"{code}\"}}");
     let spaced = writer.put(home, &Encoded::new(Some(code.as_str().as_bytes()), Some(value.as_bytes()), 0)).await.to_string();
-    let unsigned = cancel(&code, &request(&code, 2));
+    let unsigned = encoded_cancel(&request(&code, 2));
     let mut stripped = Encoded::copy_of(&unsigned.at(0, 0, 0));
     stripped.retain_headers(|name| name != b"trueup-signature");
     let unsigned = writer.put(home, &stripped).await.to_string();
@@ -132,7 +130,7 @@ async fn a_dead_letter_is_shown_and_replayed_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_tells_its_outcome_and_takes_nobody_elses_seat() {
     let world = World::new("replays").await;
-    let writer = Writer::new(&world).await;
+    let writer = Writer::new(&world.kafka).await;
     let (code, environment) = (world.coupon("replays"), environment(&world));
     let consumer = start_consumer(&world).await;
     let home = writer.home(&code);
@@ -190,7 +188,7 @@ async fn a_replay_tells_its_outcome_and_takes_nobody_elses_seat() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_explained_from_append_to_event() {
     let world = World::new("explain").await;
-    let writer = Writer::new(&world).await;
+    let writer = Writer::new(&world.kafka).await;
     let (code, environment) = (world.coupon("explain"), environment(&world));
     let consumer = start_consumer(&world).await;
     let home = writer.define(&code, Admission::Queued, 2).await;

@@ -1,12 +1,12 @@
 //! Coupons by the gateways' admin API, as operators handle them.
 
 use domain::coupon::Admission;
-use testkit::World;
+use testkit::{World, request};
 use trueup_cli::exit::Exit;
 
 use crate::{
     drill::Gateway,
-    support::{audited, decided, environment, json, request, start_consumer, trueup},
+    support::{audited, decided, environment, json, start_consumer, trueup},
 };
 
 const TOKEN: &str = "an-operator-token-that-only-tests-know";

@@ -2,10 +2,10 @@
 
 use domain::coupon::Admission;
 use service_kit::lifecycle::Shutdown;
-use testkit::{OnThread, World, eventually};
+use testkit::{OnThread, World, Writer};
 use trueup_cli::exit::Exit;
 
-use crate::support::{PATIENCE, Writer, audited, decided, environment, execute, json, metrics, start_consumer, trueup};
+use crate::support::{PATIENCE, audited, decided, environment, execute, json, start_consumer, trueup};
 
 /// A gateway on a thread of its own.
 pub struct Gateway {
@@ -20,22 +20,19 @@ impl Gateway {
 
     /// With further settings, written as `ADMIN__TOKENS` without the prefix.
     pub async fn start_with(world: &World, settings: &[(&str, &str)]) -> Self {
-        let metrics = metrics();
+        let metrics = testkit::metrics();
         service_kit::install_crypto_provider();
         let port = stack::ports::free().unwrap();
         let mut environment = world.gateway_environment(port);
         testkit::add(&mut environment, "COUPON_GATEWAY", settings);
-        let settings = service_kit::settings::read("COUPON_GATEWAY", None, environment.into_iter().collect()).unwrap();
+        let settings = testkit::settings("COUPON_GATEWAY", &environment);
         let shutdown = Shutdown::default();
         let stopping = shutdown.clone();
         let running = OnThread::start(
             move || actix_rt::System::new().block_on(coupon_gateway::run(settings, stopping, metrics)).unwrap(),
             move || shutdown.begin(),
         );
-        eventually(PATIENCE, "the gateway listens", || async {
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
-        })
-        .await;
+        testkit::until_listening(PATIENCE, port).await;
         Self { url: format!("http://127.0.0.1:{port}"), _running: running }
     }
 }
@@ -43,7 +40,7 @@ impl Gateway {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drill_is_verified_against_log_and_ledger() {
     let world = World::new("drill").await;
-    let writer = Writer::new(&world).await;
+    let writer = Writer::new(&world.kafka).await;
     let (queued, reserved) = (world.coupon("queued"), world.coupon("reserved"));
     let consumer = start_consumer(&world).await;
     let gateways = [Gateway::start(&world).await, Gateway::start(&world).await];
@@ -100,7 +97,7 @@ async fn a_drill_is_verified_against_log_and_ledger() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drill_finds_what_the_ledger_lost_and_waits_no_longer_than_told() {
     let world = World::new("drill-lost").await;
-    let writer = Writer::new(&world).await;
+    let writer = Writer::new(&world.kafka).await;
     let code = world.coupon("lost");
     let consumer = start_consumer(&world).await;
     let gateway = Gateway::start(&world).await;
@@ -140,7 +137,7 @@ async fn a_drill_finds_what_the_ledger_lost_and_waits_no_longer_than_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drill_speaks_for_its_members_by_the_trusted_header() {
     let world = World::new("drill-header").await;
-    let writer = Writer::new(&world).await;
+    let writer = Writer::new(&world.kafka).await;
     let code = world.coupon("header");
     let consumer = start_consumer(&world).await;
     let gateway = Gateway::start_with(&world, &[("IDENTITY__MODE", "header")]).await;

@@ -8,13 +8,13 @@ use domain::{
     ids::{CommandId, CouponCode},
 };
 use redis_io::{Gate, GateRules, LoadToken, keys};
-use testkit::World;
+use testkit::{World, Writer, asks};
 use trueup_cli::{
     audit::{Report, audit, difference::Kind},
     exit::Exit,
 };
 
-use crate::support::{PATIENCE, Writer, asks, decided, environment, number, settings, start_consumer, trueup};
+use crate::support::{PATIENCE, decided, environment, number, settings, start_consumer, trueup};
 
 async fn audited(world: &World, code: &CouponCode, quiet: Duration) -> Report {
     audit(&settings(world), std::slice::from_ref(code), Some(quiet)).await.unwrap().remove(0)
@@ -29,7 +29,7 @@ async fn redis_command(world: &World, command: &redis::Cmd) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_gate_is_held_against_the_ledger() {
     let world = World::new("gate").await;
-    let writer = Writer::new(&world).await;
+    let writer = Writer::new(&world.kafka).await;
     let code = world.coupon("gate");
     let consumer = start_consumer(&world).await;
     let home = writer.define(&code, Admission::Reserved, 5).await;
@@ -39,8 +39,7 @@ async fn a_quiet_gate_is_held_against_the_ledger() {
     let gate = Gate::connect(&settings(&world).redis).await.unwrap();
     let token = LoadToken::new(CommandId::fresh(&domain::clock::SystemClock).uuid());
     assert!(gate.begin_load(&code, token).await.unwrap());
-    let rules =
-        GateRules { total: 5, opens_at: None, closes_at: None, paused: false, ended: false, partition: home, rules_offset: 0 };
+    let rules = GateRules::always_open(5, home);
     assert!(gate.open(&code, token, &rules, position).await.unwrap().is_some());
     writer.put_all(home, asks(&code, 0..8)).await;
     decided(&world).await;

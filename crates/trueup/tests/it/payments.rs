@@ -11,7 +11,7 @@ use kafka_io::{CommandProducer, ProducerSettings};
 use service_kit::lifecycle::Shutdown;
 use testkit::{ENVELOPE, World, eventually};
 
-use crate::support::{environment, execute, json, metrics, number, trueup};
+use crate::support::{environment, execute, json, number, trueup};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const TOKEN: &str = "annas-token-that-only-tests-know";
@@ -41,9 +41,9 @@ pub async fn service_with(world: &World, own: impl IntoIterator<Item = (String, 
         variables.insert(format!("{}__{name}", payment_reconciler::PREFIX), value);
     }
     variables.extend(own.into_iter().map(|(name, value)| (format!("{}__{name}", payment_reconciler::PREFIX), value)));
-    let settings = service_kit::settings::read(payment_reconciler::PREFIX, None, variables.into_iter().collect()).unwrap();
+    let settings = testkit::settings(payment_reconciler::PREFIX, &variables);
     let shutdown = Shutdown::default();
-    let running = tokio::spawn(payment_reconciler::run(settings, metrics(), shutdown.clone()));
+    let running = tokio::spawn(payment_reconciler::run(settings, testkit::metrics(), shutdown.clone()));
     let mut operator = environment(world);
     operator.insert("TRUEUP__PAYMENT_RECONCILERS".to_owned(), format!("http://127.0.0.1:{port}"));
     operator.insert("TRUEUP__ADMIN__TOKEN".to_owned(), TOKEN.to_owned());

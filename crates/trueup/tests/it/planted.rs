@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use testkit::World;
+use testkit::{World, Writer};
 use trueup_cli::{audit::difference::Kind, exit::Exit};
 
 use crate::{
     audit::busy_coupon,
-    support::{Writer, audited, execute, start_consumer},
+    support::{audited, execute, start_consumer},
 };
 
 /// What is planted, and what has to be found. `$C` is the coupon; `$W(n)` the n-th winner's request, `$L` a loser's.
@@ -122,7 +122,7 @@ fn written_out(sql: &str, code: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_planted_corruption_is_found_and_named() {
     let world = World::new("planted").await;
-    let writer = Writer::new(&world).await;
+    let writer = Writer::new(&world.kafka).await;
     let code = world.coupon("planted");
     let consumer = start_consumer(&world).await;
     busy_coupon(&world, &writer, &code).await;

@@ -388,7 +388,10 @@ fn any_body() -> impl Strategy<Value = Body> {
     let asks = (requests.clone(), members.clone(), any::<bool>()).prop_map(|(id, who, admitted)| {
         Body::Request(Request { id: request(id), coupon: code(), member: member(who), admitted })
     });
-    let defines = (commands.clone(), 0_i64..5).prop_map(|(id, total)| define(id, total));
+    let defines = (commands.clone(), 0_i64..5, window.clone(), window.clone()).prop_map(|(id, total, opens_at, closes_at)| {
+        let Body::Define(plain) = define(id, total) else { unreachable!() };
+        Body::Define(Define { opens_at: opens_at.flatten(), closes_at: closes_at.flatten(), ..plain })
+    });
     let changes =
         (commands.clone(), proptest::option::of(0_i64..6), window.clone(), window, proptest::option::of(any::<bool>()), 0_u8..20)
             .prop_map(|(id, total, opens_at, closes_at, paused, end)| {

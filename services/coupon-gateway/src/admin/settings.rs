@@ -2,7 +2,10 @@
 
 use domain::secret::Secret;
 use serde::{Deserialize, Serialize};
-use service_kit::{operators::Operators, settings::Fault};
+use service_kit::{
+    operators::Operators,
+    settings::{Fault, switched_off},
+};
 
 /// The operators' tokens and bounds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,15 +33,11 @@ impl AdminSettings {
     /// What is wrong with these settings.
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
+        let mut faults: Vec<Fault> =
+            switched_off("admin", &[("poll_ms", self.poll_ms), ("page_max", self.page_max.try_into().unwrap_or(u64::MAX))])
+                .collect();
         if let Err(problem) = Operators::parse(&self.tokens) {
             faults.push(Fault::new("admin.tokens", problem, Operators::FIX));
-        }
-        for (field, value) in [("admin.poll_ms", self.poll_ms), ("admin.page_max", self.page_max.try_into().unwrap_or(u64::MAX))]
-        {
-            if value == 0 {
-                faults.push(Fault::new(field, "is 0", "give at least 1"));
-            }
         }
         faults
     }

@@ -147,15 +147,7 @@ async fn a_reserved_request_goes_through_the_gate() {
 
     // An issue is in the ledger, and asking again shows it.
     decide(&world, &a, "issued", Some(1)).await;
-    let rules = redis_io::GateRules {
-        total: 2,
-        opens_at: None,
-        closes_at: None,
-        paused: false,
-        ended: false,
-        partition,
-        rules_offset: 0,
-    };
+    let rules = redis_io::GateRules::always_open(2, partition);
     let item = redis_io::SettleItem {
         kind: redis_io::SettleKind::Issued,
         member: member("a"),
@@ -210,15 +202,7 @@ async fn sold_out_is_answered_from_memory_but_never_to_a_request_that_exists() {
             // The settler clears the reservation.
             let gate = settings_gate(&world).await;
             let id = winner["requestId"].as_str().unwrap().parse().unwrap();
-            let rules = redis_io::GateRules {
-                total: 1,
-                opens_at: None,
-                closes_at: None,
-                paused: false,
-                ended: false,
-                partition,
-                rules_offset: 0,
-            };
+            let rules = redis_io::GateRules::always_open(1, partition);
             let item = redis_io::SettleItem { kind: redis_io::SettleKind::Issued, member: member("winner"), request: id };
             gate.settle(&coupon, 0, 1, &[item], &rules).await.unwrap();
         }

@@ -18,12 +18,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A consumer in this process.
 async fn start_consumer(world: &World) -> Running<anyhow::Error> {
-    testkit::show_logs();
-    service_kit::install_crypto_provider();
-    let environment = world.consumer_environment().into_iter().collect();
-    let settings = service_kit::settings::read("ISSUE_CONSUMER", None, environment).unwrap();
-    let service = issue_consumer::Service::new(settings).await.unwrap();
-    Running::start(|cancel| service.run(cancel))
+    testkit::start("ISSUE_CONSUMER", &world.consumer_environment(), issue_consumer::Service::new, issue_consumer::Service::run)
+        .await
 }
 
 /// Defines a coupon by the operators' interface, which waits for the log's decision.

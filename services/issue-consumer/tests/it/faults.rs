@@ -90,7 +90,7 @@ async fn a_log_start_behind_the_position_stops_that_partition_and_no_other() {
     sql.until("SELECT count(*) FROM coupon", 2).await;
     consumer.stop().await;
     writer.put_all(cut_home, asks(&cut, 0..10)).await;
-    delete_records(&world, cut_home, 5).await;
+    testkit::delete_records(&world.kafka, &world.kafka.topics.created, cut_home, 5).await;
     let consumer = Consumer::start(&world).await;
     writer.put_all(other_home, asks(&other, 0..5)).await;
     sql.until_rows(&other, 5).await;
@@ -105,20 +105,6 @@ async fn a_log_start_behind_the_position_stops_that_partition_and_no_other() {
     sql.until_rows(&cut, 6).await;
     assert!(consumer.board.alarms().is_empty());
     consumer.stop().await;
-}
-
-/// Moves a partition's log start, as retention does.
-async fn delete_records(world: &World, partition: i32, before: i64) {
-    use rdkafka::{
-        ClientConfig, Offset, TopicPartitionList,
-        admin::{AdminClient, AdminOptions},
-        client::DefaultClientContext,
-    };
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &world.kafka.brokers).create().unwrap();
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&world.kafka.topics.created, partition, Offset::Offset(before)).unwrap();
-    admin.delete_records(&list, &AdminOptions::new()).await.expect("records are deleted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +162,7 @@ async fn a_log_start_that_moves_past_a_waiting_consumer_is_an_alarm_too() {
     let lock = holder.transaction().await.unwrap();
     lock.execute("SELECT 1 FROM coupon FOR UPDATE", &[]).await.unwrap();
     writer.put_all(0, asks(&coupon, 0..5_000)).await;
-    delete_records(&world, 0, 4_000).await;
+    testkit::delete_records(&world.kafka, &world.kafka.topics.created, 0, 4_000).await;
     lock.rollback().await.unwrap();
     eventually(PATIENCE, "the alarm", || async { !consumer.board.alarms().is_empty() }).await;
     let alarms = consumer.board.alarms();

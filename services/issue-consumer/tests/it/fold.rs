@@ -37,9 +37,9 @@ async fn repeats_duplicates_changes_and_cancels_are_decided_at_their_place() {
     // Repeats of decided ids, further ids of holders, and a cancel before and after its request.
     writer.put_all(home, asks(&coupon, 0..40)).await;
     writer.put_all(home, (0..10).map(|n| again("second", n))).await;
-    writer.put(home, &encoded_cancel(&coupon, &request(&coupon, 900))).await;
+    writer.put(home, &encoded_cancel(&request(&coupon, 900))).await;
     writer.put(home, &encoded(&request(&coupon, 900))).await;
-    writer.put(home, &encoded_cancel(&coupon, &request(&coupon, 0))).await;
+    writer.put(home, &encoded_cancel(&request(&coupon, 0))).await;
     writer.put(home, &encoded_change(&Change { paused: Some(true), ..change(&coupon) })).await;
     writer.put_all(home, asks(&coupon, 100..105)).await;
     writer.put(home, &encoded_change(&Change { paused: Some(false), total: Some(45), ..change(&coupon) })).await;

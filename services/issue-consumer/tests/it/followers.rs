@@ -171,8 +171,7 @@ async fn a_gate_says_what_the_ledger_says_after_an_outage_of_redis() {
 /// Opens the gate with the members of the ledger, from the beginning of the log: the settler catches up by itself.
 async fn open_from_ledger(gate: &Gate, sql: &Sql, coupon: &CouponCode, partition: i32) {
     let token = LoadToken::new(domain::ids::CommandId::fresh(&SystemClock).uuid());
-    let rules =
-        GateRules { total: 100, opens_at: None, closes_at: None, paused: false, ended: false, partition, rules_offset: 0 };
+    let rules = GateRules::always_open(100, partition);
     eventually(PATIENCE, "Redis answers again", || async { gate.begin_load(coupon, token).await == Ok(true) }).await;
     assert!(sql.rows(coupon).await > 0);
     assert_eq!(gate.open(coupon, token, &rules, 0).await.expect("Redis answers"), Some(0));

@@ -9,7 +9,7 @@ use crate::harness::{PATIENCE, Sql};
 /// Opens a gate as the reconciler does.
 pub async fn open_gate(gate: &Gate, sql: &Sql, coupon: &CouponCode, partition: i32, total: i64) {
     let cursor = sql.number(&format!("SELECT next_offset FROM consumer_position WHERE partition = {partition}")).await;
-    let rules = GateRules { total, opens_at: None, closes_at: None, paused: false, ended: false, partition, rules_offset: 0 };
+    let rules = GateRules::always_open(total, partition);
     let token = LoadToken::new(domain::ids::CommandId::fresh(&SystemClock).uuid());
     assert!(gate.begin_load(coupon, token).await.expect("Redis answers"));
     assert!(gate.open(coupon, token, &rules, cursor).await.expect("Redis answers").is_some());

@@ -6,18 +6,10 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
-use serde::Serialize;
+use service_kit::problem::{self, NoMembers};
+pub use service_kit::problem::{FieldFault, PROBLEM_JSON};
 
 use crate::error::LineError;
-
-/// What is wrong with one field of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FieldFault {
-    /// The field, as the client wrote it.
-    pub field: &'static str,
-    /// What is wrong and what to send instead.
-    pub problem: String,
-}
 
 /// Every error that can be answered: status, stable code, and what the client should make of it.
 pub const ERRORS: [(u16, &str, &str); 20] = [
@@ -122,15 +114,13 @@ pub enum ApiError {
     },
 }
 
-/// The media type of every error body.
-pub const PROBLEM_JSON: &str = "application/problem+json";
 /// Seconds to wait that are named with a 429 or 503.
 const RETRY_AFTER_S: u64 = 1;
 
 impl ApiError {
     /// One faulty field.
     pub fn field(field: &'static str, problem: impl Into<String>) -> Self {
-        Self::InvalidFields(vec![FieldFault { field, problem: problem.into() }])
+        Self::InvalidFields(vec![FieldFault::new(field, problem)])
     }
 
     /// An internal error; its cause goes to the log and not to the client.
@@ -177,17 +167,8 @@ impl ApiError {
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
         let (status, code) = self.parts();
-        let errors = if let Self::InvalidFields(faults) = self { Some(faults) } else { None };
-        let problem = Problem {
-            kind: format!("urn:trueup:problem:{code}"),
-            title: code.replace('_', " "),
-            status,
-            code,
-            detail: self.to_string(),
-            errors,
-        };
-        // Serializing strings and numbers into memory does not fail; an empty body would still carry its status.
-        serde_json::to_vec(&problem).unwrap_or_default()
+        let errors = if let Self::InvalidFields(faults) = self { Some(faults.as_slice()) } else { None };
+        problem::body(status, code, &self.to_string(), errors, NoMembers {})
     }
 }
 
@@ -216,19 +197,6 @@ impl From<LineError> for ApiError {
 /// Rounded up: whoever comes back then does not come too early.
 fn whole_seconds(time: Duration) -> u64 {
     time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1)
-}
-
-/// RFC 9457.
-#[derive(Serialize)]
-struct Problem<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    title: String,
-    status: u16,
-    code: &'static str,
-    detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<&'a Vec<FieldFault>>,
 }
 
 impl ResponseError for ApiError {

@@ -44,12 +44,7 @@ pub fn serve(
     .disable_signals()
     .shutdown_timeout(2)
     .bind(&listen)
-    .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {listen}: {error}")))?
+    .map_err(|error| ops_http::cannot_listen(&listen, &error))?
     .run();
-    let handle = server.handle();
-    tokio::spawn(async move {
-        stop.cancelled().await;
-        handle.stop(true).await;
-    });
-    Ok(server)
+    Ok(ops_http::until(stop, server))
 }

@@ -1,11 +1,8 @@
 //! One partition: reads batches, passes on what cannot be used, writes the rest with the position.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
 };
 
 use contracts::{
@@ -187,24 +184,5 @@ fn tell(resolution: &Resolution) {
     for letter in &resolution.letters {
         let cause = letter.unusable.cause.as_str();
         metrics::counter!("trueup_payment_intake_dead_letters_total", "cause" => cause).increment(1);
-    }
-}
-
-/// A worker under way.
-pub(super) struct Running {
-    pub position: Arc<AtomicI64>,
-    pub cancel: CancellationToken,
-    pub task: tokio::task::JoinHandle<()>,
-}
-
-impl Running {
-    /// Waits until the worker has stopped; after `patience` it is dropped where it stands, which rolls its transaction back.
-    pub async fn stopped(mut self, patience: Duration) {
-        self.cancel.cancel();
-        if tokio::time::timeout(patience, &mut self.task).await.is_err() {
-            tracing::warn!("a worker of the intake did not stop in time and is dropped");
-            self.task.abort();
-            let _ = self.task.await;
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, LazyLock, Mutex, OnceLock, atomic::AtomicU32},
+    sync::{Arc, LazyLock, Mutex, atomic::AtomicU32},
     time::Duration,
 };
 
@@ -29,7 +29,7 @@ use payment_reconciler::{
 };
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
-use service_kit::{metrics::Metrics, ops_http::Ops, probes::Health};
+use service_kit::{ops_http::Ops, probes::Health};
 use testkit::{
     World,
     openapi::{Answered, Description},
@@ -109,11 +109,6 @@ impl Answer {
     }
 }
 
-fn metrics() -> Metrics {
-    static METRICS: OnceLock<Metrics> = OnceLock::new();
-    METRICS.get_or_init(|| service_kit::metrics::install().unwrap()).clone()
-}
-
 pub async fn stage(name: &str) -> Stage {
     stage_with(name, &format!("anna:{TOKEN}"), AuditSettings::default()).await
 }
@@ -171,7 +166,7 @@ async fn serving(
     let port = stack::ports::free().unwrap();
     let http = HttpSettings { listen: format!("127.0.0.1:{port}"), ..HttpSettings::default() };
     let stop = CancellationToken::new();
-    let ops = Ops { health: Health::default(), metrics: metrics() };
+    let ops = Ops { health: Health::default(), metrics: testkit::metrics() };
     tokio::spawn(serve(&http, ops, Arc::new(app), stop.clone()).unwrap());
     let client = Client::builder().timeout(PATIENCE).build().unwrap();
     let url = format!("http://127.0.0.1:{port}");

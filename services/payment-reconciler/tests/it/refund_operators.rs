@@ -196,12 +196,7 @@ async fn a_completed_order_is_cancelled_when_its_own_payment_is_back_and_not_whe
             let order = stage.sql.text("SELECT state FROM customer_order").await;
             seen.push(format!("{order} {}", stage.sql.text(states).await));
         }
-        seen.dedup();
-        let expected = ["COMPLETED REFUNDING REFUNDING", "COMPLETED REFUNDED REFUNDING", "CANCELLED REFUNDED REFUNDED"];
-        assert_eq!(seen, expected, "{kind:?}");
-        assert_eq!(stage.sql.text("SELECT reason FROM customer_order").await, "OPERATOR", "{kind:?}");
-        assert_eq!(stage.sql.number("SELECT stock FROM product WHERE product_id = 'book'").await, 100, "{kind:?}");
-        stage.money().holds().await;
+        was_cancelled_when_all_was_back(&stage, kind, seen).await;
     }
 }
 
@@ -225,11 +220,17 @@ async fn a_completed_order_whose_own_payment_is_back_first_is_cancelled_with_the
             stage.run_after(10 * MINUTE).await;
             seen.push(stage.states("a").await);
         }
-        seen.dedup();
-        let expected = ["COMPLETED REFUNDING REFUNDING", "COMPLETED REFUNDED REFUNDING", "CANCELLED REFUNDED REFUNDED"];
-        assert_eq!(seen, expected, "{kind:?}");
-        assert_eq!(stage.sql.text("SELECT reason FROM customer_order").await, "OPERATOR", "{kind:?}");
-        assert_eq!(stage.sql.number("SELECT stock FROM product WHERE product_id = 'book'").await, 100, "{kind:?}");
-        stage.money().holds().await;
+        was_cancelled_when_all_was_back(&stage, kind, seen).await;
     }
+}
+
+/// The order was cancelled by the operator, and its pieces given back, when the last of its two payments was refunded and not before.
+/// `seen`: the states of the order and its payments, as they followed.
+async fn was_cancelled_when_all_was_back(stage: &Stage, kind: ProviderKind, mut seen: Vec<String>) {
+    seen.dedup();
+    let expected = ["COMPLETED REFUNDING REFUNDING", "COMPLETED REFUNDED REFUNDING", "CANCELLED REFUNDED REFUNDED"];
+    assert_eq!(seen, expected, "{kind:?}");
+    assert_eq!(stage.sql.text("SELECT reason FROM customer_order").await, "OPERATOR", "{kind:?}");
+    assert_eq!(stage.sql.number("SELECT stock FROM product WHERE product_id = 'book'").await, 100, "{kind:?}");
+    stage.money().holds().await;
 }

@@ -3,22 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use contracts::{encode_define, partition_of};
-use domain::{
-    clock::SystemClock,
-    coupon::{Admission, Define},
-    ids::{CommandId, CouponCode},
-};
-use kafka_io::{CommandProducer, LogClient, ProducerSettings};
+use domain::{coupon::Admission, ids::CouponCode};
+use kafka_io::LogClient;
 use redis_io::{Gate, GateState, GateStatus, RedisSettings};
 use serde_json::{Value, json};
-use service_kit::{lifecycle::Shutdown, metrics::Metrics};
+use service_kit::lifecycle::Shutdown;
 use stack::{Lifetime, ServiceProcess, ports};
-use testkit::{ENVELOPE, OnThread, PrivateRedis, Running, TestFolder, World, eventually, eventually_some, log_key};
+use testkit::{OnThread, PrivateRedis, Running, TestFolder, World, Writer, eventually, eventually_some};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -44,12 +39,8 @@ pub struct Line {
 
 /// A consumer in this process.
 pub async fn start_consumer(world: &World) -> Running<anyhow::Error> {
-    testkit::show_logs();
-    service_kit::install_crypto_provider();
-    let environment = world.consumer_environment().into_iter().collect();
-    let settings = service_kit::settings::read("ISSUE_CONSUMER", None, environment).unwrap();
-    let service = issue_consumer::Service::new(settings).await.unwrap();
-    Running::start(|cancel| service.run(cancel))
+    testkit::start("ISSUE_CONSUMER", &world.consumer_environment(), issue_consumer::Service::new, issue_consumer::Service::run)
+        .await
 }
 
 /// What members were told.
@@ -81,28 +72,23 @@ impl Told {
 impl Line {
     /// A reserved coupon of `total` seats whose definition lies in the log; no consumer and no reconciler runs yet.
     pub async fn new(name: &str, total: i64) -> Self {
-        static METRICS: OnceLock<Metrics> = OnceLock::new();
-        let metrics = METRICS.get_or_init(|| service_kit::metrics::install().unwrap()).clone();
+        let metrics = testkit::metrics();
         service_kit::install_crypto_provider();
         let redis = PrivateRedis::start();
         let mut world = World::new(name).await;
         world.redis_url = redis.url();
         let code = world.coupon(name);
-        define(&world, &code, total).await;
+        Writer::new(&world.kafka).await.define(&code, Admission::Reserved, total).await;
 
         let port = ports::free().unwrap();
-        let environment = world.gateway_environment(port).into_iter().collect();
-        let settings = service_kit::settings::read("COUPON_GATEWAY", None, environment).unwrap();
+        let settings = testkit::settings("COUPON_GATEWAY", &world.gateway_environment(port));
         let shutdown = Shutdown::default();
         let stopping = shutdown.clone();
         let gateway = OnThread::start(
             move || actix_rt::System::new().block_on(coupon_gateway::run(settings, stopping, metrics)).unwrap(),
             move || shutdown.begin(),
         );
-        eventually(PATIENCE, "the gateway listens", || async {
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
-        })
-        .await;
+        testkit::until_listening(PATIENCE, port).await;
         let gate = Gate::connect(&RedisSettings { url: redis.url().as_str().into(), ..RedisSettings::default() }).await.unwrap();
         let url = format!("http://127.0.0.1:{port}/v1/coupons/{code}/requests");
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
@@ -244,21 +230,4 @@ async fn ask(client: &reqwest::Client, url: &str, member: &str, told: &Arc<Mutex
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
-}
-
-async fn define(world: &World, code: &CouponCode, total: i64) {
-    let producer = CommandProducer::new(&world.kafka, &ProducerSettings::default()).unwrap();
-    let topic = &world.kafka.topics.created;
-    let home = partition_of(code.as_str().as_bytes(), producer.partition_count(topic).await.unwrap());
-    let define = Define {
-        id: CommandId::fresh(&SystemClock),
-        coupon: code.clone(),
-        actor: "ann".to_owned(),
-        name: "Spring sale".to_owned(),
-        admission: Admission::Reserved,
-        total,
-        opens_at: None,
-        closes_at: None,
-    };
-    producer.publish(topic, Some(home), &encode_define(&define, &log_key(), &ENVELOPE)).unwrap().await.unwrap();
 }

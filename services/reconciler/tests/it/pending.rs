@@ -15,15 +15,7 @@ impl Stage {
     /// Opens a coupon's gate without the reconciler.
     async fn open(&self, code: &domain::ids::CouponCode, total: i64) {
         let token = LoadToken::new(Uuid::from_u128(7));
-        let rules = redis_io::GateRules {
-            total,
-            opens_at: None,
-            closes_at: None,
-            paused: false,
-            ended: false,
-            partition: 1,
-            rules_offset: 0,
-        };
+        let rules = redis_io::GateRules::always_open(total, 1);
         assert!(self.gate.begin_load(code, token).await.unwrap());
         self.gate.open(code, token, &rules, 0).await.unwrap().unwrap();
     }
@@ -88,15 +80,7 @@ async fn a_settled_reservation_is_not_published() {
     stage.open(&code, 10).await;
     stage.reserve(&code, 1..3).await;
     let items = [SettleItem { kind: SettleKind::Issued, member: member(1), request: request(1) }];
-    let rules = redis_io::GateRules {
-        total: 10,
-        opens_at: None,
-        closes_at: None,
-        paused: false,
-        ended: false,
-        partition: 1,
-        rules_offset: 0,
-    };
+    let rules = redis_io::GateRules::always_open(10, 1);
     stage.gate.settle(&code, 0, 1, &items, &rules).await.unwrap();
     let log = stage.scripted(|_| Published::Acknowledged);
     stage.replica_with(Arc::<ScriptedLog>::clone(&log)).await.pending_task().run_once(&stage.walk()).await.unwrap();
