@@ -37,6 +37,7 @@ fn changed(record: &Encoded, value: Option<&[u8]>, event_type: Option<&str>) -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_in_the_middle_of_a_batch_costs_only_itself() {
+    let metrics = service_kit::metrics::install().unwrap();
     let world = World::new("poison").await;
     let (writer, sql, coupon) = (Writer::new(&world.kafka).await, Sql::new(&world.postgres_url), world.coupon("poison"));
     let home = writer.define(&coupon, Admission::Queued, 1_000).await;
@@ -68,6 +69,9 @@ async fn poison_in_the_middle_of_a_batch_costs_only_itself() {
         let noted = format!("SELECT count(*) FROM dead_letter WHERE partition = {home} AND cause = '{cause}'");
         assert_eq!(sql.number(&noted).await, i64::try_from(*count).unwrap(), "{cause}");
     }
+    // An alert on their increase sees the first one of each cause, because they are there before; this cause is none of a coupon's records.
+    let metrics = metrics.render();
+    assert!(metrics.contains("trueup_consumer_passed_on_total{way=\"payment_taken\"} 0"), "{metrics}");
     // The truncated request still names its id in the envelope, so that one is final.
     assert_eq!(sql.outcomes(&coupon, "unprocessable").await, unprocessable(&sql).await);
     assert!(sql.outcomes(&coupon, "unprocessable").await >= 1);
