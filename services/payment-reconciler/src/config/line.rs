@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use service_kit::settings::Fault;
 
 use super::policy::{self, GivenPolicy};
+use crate::line::ask::TRY_DELAY_MAX;
 
 /// The run, the asking, the refunds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -109,6 +110,22 @@ impl Default for AskSettings {
     }
 }
 
+impl AskSettings {
+    /// How long all tries of an ask take at the most, with the delays between them, in milliseconds.
+    fn all_tries_ms(&self) -> u64 {
+        let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let longest = u64::try_from(TRY_DELAY_MAX.as_millis()).unwrap_or(u64::MAX);
+        let delays = self.tries.saturating_sub(1);
+        // From the last of these on each is the longest one; its jitter may double a delay.
+        let growing = delays.min(usize::try_from(u64::BITS).unwrap_or(usize::MAX));
+        let first = std::iter::successors(Some(self.try_delay_ms), |delay| Some(delay.saturating_mul(2)));
+        let grown = first.take(growing).fold(0_u64, |sum, delay| sum.saturating_add(delay.min(longest)));
+        let rest = wide(delays.saturating_sub(growing)).saturating_mul(longest);
+        let calls = wide(self.tries).saturating_mul(self.try_timeout_ms);
+        grown.saturating_add(rest).saturating_mul(2).saturating_add(calls)
+    }
+}
+
 /// When a gateway is left alone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -183,14 +200,33 @@ impl LineSettings {
         for (name, own) in &self.policies {
             faults.extend(policy::faults(&format!("line.policies.{name}"), own));
         }
-        // A claim that ends while its holder is still asking would be asked about twice at once.
-        let tries = i64::try_from(asking.tries).unwrap_or(i64::MAX);
-        let longest =
-            tries.saturating_mul(wide(asking.try_timeout_ms).saturating_add(wide(asking.try_delay_ms).saturating_mul(4)));
+        // A claim that is over before its last try is given up without a word: nothing is noted of the payment, and nothing of its gateway.
+        let longest = wide(asking.all_tries_ms());
         if run.lease_ms < longest {
             let fix = format!("give at least {longest}: all tries of an ask with their delays");
             faults.push(Fault::new("line.run.lease_ms", format!("is {}", run.lease_ms), fix));
         }
         faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_lasts_for_all_tries_with_their_delays() {
+        let takes = |tries, try_delay_ms| AskSettings { tries, try_delay_ms, ..AskSettings::default() }.all_tries_ms();
+        assert_eq!(takes(1, 1_000), 10_000);
+        assert_eq!(takes(3, 1_000), 30_000 + 2 * 3_000, "one second, then two");
+        assert_eq!(takes(6, 1_000), 60_000 + 2 * 31_000);
+        assert_eq!(takes(10, 1_000), 100_000 + 2 * (63_000 + 3 * 60_000), "a minute is the longest");
+        assert_eq!(takes(102, 60_000), 1_020_000 + 2 * 101 * 60_000);
+        assert_eq!(takes(usize::MAX, u64::MAX), u64::MAX);
+        let faults = |tries| {
+            let asking = AskSettings { tries, ..AskSettings::default() };
+            LineSettings { asking, ..LineSettings::default() }.faults().len()
+        };
+        assert_eq!((faults(5), faults(6)), (0, 1), "of a claim of two minutes");
     }
 }

@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Line, claim::Claimed, gateway::Gateway};
 use crate::error::LineError;
 
+/// The longest delay between two tries, without its jitter.
+pub const TRY_DELAY_MAX: Duration = Duration::from_secs(60);
+
 /// For how long after its claim a payment is asked about without another look whether the gateway pauses.
 const FRESH: Duration = Duration::from_millis(100);
 
@@ -65,6 +68,7 @@ impl Line {
         let delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(asking.try_delay_ms))
             .with_factor(2.0)
+            .with_max_delay(TRY_DELAY_MAX)
             .with_max_times(asking.tries.saturating_sub(1))
             .with_jitter();
         let is_first = AtomicBool::new(true);
