@@ -313,10 +313,19 @@ async fn a_night_that_nobody_audits_raises_its_alert_until_it_is_made_up_for() {
     let (one, two) = (Replica::start_with(&stage, &nightly), Replica::start_with(&stage, &nightly));
     is_quiet("AuditMissing", &[&one]).await;
     is_quiet("AuditMissing", &[&two]).await;
+    eventually_some(PATIENCE, "yesterday's audit", || async {
+        let made = stage.sql.number("SELECT count(*) FROM payment_audit").await;
+        if made > 0 { Ok(()) } else { Err(made) }
+    })
+    .await;
+    // From here on somebody has the task and stands still, whoever looks.
+    let stands_still = "UPDATE payment_task SET holder = gen_random_uuid(), expires_at = now() + interval '220 seconds' WHERE task = 'audit:sim'";
+    stage.sql.run(stands_still).await;
     // Behind the end of the first day and half past two of the next.
     stage.sql.time_passes(30 * HOUR).await;
     let (least, most) = (3.4 * 3_600.0, 27.6 * 3_600.0);
     for replicas in [vec![&one], vec![&two], vec![&one, &two]] {
+        stage.sql.run(stands_still).await;
         fires("AuditMissing", &replicas, Some("sim"), least, most).await;
     }
     // Who does not audit by night misses no night.
@@ -327,6 +336,7 @@ async fn a_night_that_nobody_audits_raises_its_alert_until_it_is_made_up_for() {
     .await;
     assert_eq!(other.value("trueup_payment_audit_overdue_seconds", None).await, None);
     drop(one.process);
+    stage.sql.run("DELETE FROM payment_task WHERE task = 'audit:sim'").await;
     let one = Replica::start_with(&stage, &nightly);
     is_quiet("AuditMissing", &[&one, &two]).await;
     is_quiet("AuditCannotTell", &[&one, &two]).await;
