@@ -175,6 +175,12 @@ impl Gateway {
         self.limit().observe(took, answered, Instant::now());
     }
 
+    /// This replica tries the gateway, whose breaker is open. Another one may have opened it, just after a good answer that this one has told of:
+    /// what comes of the try is told all the same.
+    pub(super) fn begins_try(&self) {
+        self.troubled.store(true, Ordering::SeqCst);
+    }
+
     /// Whether the shared state has to be looked at before it is taken for well.
     pub(super) fn is_troubled(&self) -> bool {
         self.troubled.load(Ordering::SeqCst)

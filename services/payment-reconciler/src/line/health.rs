@@ -136,7 +136,11 @@ impl Line {
         let session = pg::session(&self.pool).await?;
         let (run, breaker) = (&self.settings.run, &self.settings.breaker);
         let params: pg::Params<'_> = &[&name.as_str(), &run.lease_ms, &breaker.open_ms, &breaker.pause_ms_max];
-        Ok(session.run(PROBE, params).await? == 1)
+        let may = session.run(PROBE, params).await? == 1;
+        if may {
+            self.gateway(name)?.begins_try();
+        }
+        Ok(may)
     }
 
     /// This replica has nothing to try it with, or gives up what it was to be tried with.

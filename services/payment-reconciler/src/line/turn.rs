@@ -146,6 +146,7 @@ impl Line {
         }
         let params: pg::Params<'_> = &[&name.as_str(), &self.settings.run.lease_ms, &self.settings.breaker.open_ms];
         if session.run(PROBE_NOW, params).await? == 1 {
+            gateway.begins_try();
             tracing::info!(provider = %name, "an operator's ask tries the gateway, whose breaker is open");
             return Ok(());
         }

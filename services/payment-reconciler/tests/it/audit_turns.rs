@@ -16,6 +16,7 @@ use crate::{
 };
 
 const TURN: Duration = Duration::from_secs(5);
+const BREAKER: &str = "SELECT breaker || ' ' || failures FROM provider_state";
 
 async fn audit(stage: &Stage, pause_wait_ms: u64) -> AuditReport {
     let settings = AuditSettings { pause_wait_ms, settling_minutes: 0, ..AuditSettings::default() };
@@ -70,5 +71,35 @@ async fn an_audit_keeps_the_pause_that_the_gateway_wants() {
     stage.sql.run("UPDATE provider_state SET paused_until = NULL, pause_reason = NULL").await;
     stage.simulator.set_outage(Outage::Unavailable);
     assert_eq!(audit(&stage, 0).await.verdict, "cannot_tell");
-    assert_eq!(stage.sql.text("SELECT breaker || ' ' || failures FROM provider_state").await, "closed 0");
+    assert_eq!(stage.sql.text(BREAKER).await, "closed 0");
+}
+
+/// The breaker is about asks for payments. An audit may be the call that tries the gateway, but whichever way its list comes out, the breaker
+/// is then as it was, and the next ask tries it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_list_closes_the_breaker_that_asks_have_opened() {
+    let stage = Stage::new("audit-breaker", ProviderKind::Generic).await;
+    stage.place("a", Script::paid()).await;
+    stage.run_after(11 * MINUTE).await;
+    let open = "UPDATE provider_state SET breaker = 'open', breaker_until = payment_now() - interval '1 second', failures = 5, \
+        failing_since = payment_now() - interval '1 minute'";
+    for outage in [Outage::None, Outage::Unavailable] {
+        stage.sql.run(open).await;
+        stage.simulator.set_outage(outage);
+        let before = stage.simulator.calls_total();
+        let report = audit(&stage, 0).await;
+        assert_eq!(report.verdict == "clean", outage == Outage::None, "{report:?}");
+        assert!(stage.simulator.calls_total() > before, "it asked for the list");
+        assert_eq!(stage.sql.text(BREAKER).await, "open 5", "{outage:?}");
+        assert_eq!(
+            stage.sql.text("SELECT (breaker_until <= payment_now())::text FROM provider_state").await,
+            "true",
+            "{outage:?}"
+        );
+    }
+    // An ask that is answered does.
+    stage.simulator.set_outage(Outage::None);
+    stage.place("b", Script::paid()).await;
+    stage.run_after(11 * MINUTE).await;
+    assert_eq!((stage.states("b").await.as_str(), stage.sql.text(BREAKER).await.as_str()), ("COMPLETED SUCCESS", "closed 0"));
 }

@@ -2,9 +2,11 @@
 
 use domain::payment::{PgPayment, PgRefund, PgRefundState, PgState};
 use pg_simulator::Script;
+use serde_json::json;
 
 use crate::{
-    refund_stage::{AMOUNT, DAY, HOUR, MINUTE, Said, won},
+    http::stage_over,
+    refund_stage::{AMOUNT, DAY, HOUR, MINUTE, SECOND, Said, won},
     scripted::paid,
 };
 
@@ -103,4 +105,33 @@ async fn a_refund_that_is_done_and_not_in_the_total_is_not_made_again() {
         ("FAILED REFUNDED", "amounts_disagree")
     );
     assert_eq!(said.refunds().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_that_waited_for_another_attempts_money_is_done_when_that_capture_is_taken_back() {
+    let said = Said::new("waited").await;
+    said.stage.place_of("a", "book", vec![Script::open(), Script::open()]).await;
+    let failed = || PgPayment { state: PgState::Failed, captured: won(0), ..paid(won(AMOUNT)) };
+    said.says("a", paid(won(AMOUNT)));
+    said.says("a-2", failed());
+    said.stage.run_after(11 * MINUTE).await;
+    assert_eq!(said.stage.states("a").await, "COMPLETED SUCCESS FAILED");
+    // The one that failed has taken money after all, and nobody knows yet what becomes of it.
+    said.says("a-2", PgPayment { state: PgState::Manual, ..paid(won(AMOUNT)) });
+    said.stage.run_for(4 * HOUR, HOUR).await;
+    let operators = stage_over(&said.stage.world, &said.stage.line, 1_000).await;
+    let wish = json!({"reason": "the payer called", "action": "cancel", "restock": true});
+    let cancelled = operators.post("/v1/admin/orders/a/resolve", wish).await;
+    assert_eq!(cancelled.status, 200, "{}", cancelled.text);
+    let refund = PgRefund { id: "r".to_owned(), key: None, amount: won(AMOUNT), at: None, state: PgRefundState::Done };
+    said.to_refunds(Ok(refund));
+    said.stage.run_after(SECOND).await;
+    said.says("a", PgPayment { state: PgState::Returned, refunded: won(AMOUNT), ..paid(won(AMOUNT)) });
+    said.stage.run_for(4 * HOUR, HOUR).await;
+    assert_eq!(said.stage.states("a").await, "COMPLETED REFUNDED FAILED", "money of another attempt is held");
+    said.says("a-2", failed());
+    said.stage.run_for(4 * HOUR, HOUR).await;
+    assert_eq!(said.stage.states("a").await, "CANCELLED REFUNDED FAILED");
+    assert_eq!(said.stage.sql.text("SELECT reason FROM customer_order").await, "OPERATOR");
+    assert_eq!(said.stage.sql.number("SELECT stock FROM product WHERE product_id = 'book'").await, 100);
 }

@@ -179,6 +179,28 @@ async fn a_payment_of_a_gateway_that_is_not_set_up_is_shown_until_it_is() {
     assert_eq!(stage.states("a").await, "COMPLETED SUCCESS");
 }
 
+/// Whoever had it in the settings left its breaker open, and nobody will ever close it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_was_removed_while_its_breaker_was_open_is_noticed() {
+    let stage = Stage::new("removed", ProviderKind::Generic).await;
+    let removed = refund_stage::line(&stage.world, &stage.simulator, ProviderKind::Generic, "elsewhere", 2, patient());
+    for number in 0..6 {
+        let (id, payment) = (format!("o{number}"), format!("p-o{number}"));
+        let mut placed = order(&id);
+        placed.payments = vec![attempt(&payment, "elsewhere", &reference(&payment))];
+        stage.sql.place(&placed).await;
+    }
+    stage.simulator.set_outage(Outage::Unavailable);
+    stage.sql.time_passes(11 * MINUTE).await;
+    removed.run_once(Scope::Run, &CancellationToken::new()).await.unwrap();
+    assert_eq!(stage.sql.text("SELECT breaker FROM provider_state WHERE provider = 'elsewhere'").await, "open");
+    let shown = "SELECT count(*) FROM payment WHERE attention_reason = 'unknown_provider'";
+    stage.run_after(4 * MINUTE).await;
+    assert_eq!(stage.sql.number(shown).await, 0, "a replica that has it in its settings was at it just now");
+    stage.run_after(2 * MINUTE).await;
+    assert_eq!(stage.sql.number(shown).await, 6);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_notes_so_many_payments_of_a_gateway_that_is_not_set_up_and_the_next_one_the_others() {
     let stage = Stage::new("many-not-set-up", ProviderKind::Generic).await;

@@ -10,7 +10,7 @@ use domain::{
 };
 use payment_providers::ProviderKind;
 use payment_reconciler::intake::{IntakeStore, Range};
-use pg_simulator::{NewPayment, Script};
+use pg_simulator::{Call, Fault, NewPayment, Script};
 
 use crate::{
     orders::{attempt, db, order},
@@ -50,6 +50,24 @@ async fn an_order_service_whose_clock_is_late_ends_no_payment_that_the_payer_is_
     stage.run_after(HOUR + MINUTE).await;
     assert_eq!(stage.simulator.calls(&reference("p-open")).close, 1);
     assert_eq!(stage.states("unknown").await, "FAILED FAILED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_gets_no_answer_is_handed_over_by_its_time_here_and_not_by_the_order_services_clock() {
+    let stage = Stage::new("late-intake", ProviderKind::Generic).await;
+    // By that clock it is overdue when it comes in.
+    taken_in(&stage, "poison", 30 * HOUR, 0).await;
+    let poison = Script::paid().fault(Call::Query, u32::MAX, Fault::Status(503));
+    stage.simulator.place(NewPayment::new(reference("p-poison"), AMOUNT, Currency::KRW, poison)).unwrap();
+    stage.run_after(MINUTE).await;
+    assert_eq!(stage.of_payment("p-poison", "failed_checks").await, "1");
+    stage.run_after(23 * HOUR).await;
+    assert_eq!(
+        (stage.of_payment("p-poison", "failed_checks").await.as_str(), stage.attention("p-poison").await.as_str()),
+        ("2", "")
+    );
+    stage.run_after(HOUR).await;
+    assert_eq!(stage.attention("p-poison").await, "overdue");
 }
 
 #[tokio::test(flavor = "multi_thread")]
