@@ -65,14 +65,15 @@ const DUE: &str = "SELECT callback_id, payment_id FROM payment_callback \
 
 const DONE: &str = "UPDATE payment_callback SET hint_at = NULL WHERE callback_id = ANY($1)";
 
-/// Signed and unsigned ones apart, as only the former are worth an alert.
-const OVERDUE: &str = "UPDATE payment_callback SET attention_since = payment_now() WHERE callback_id IN \
-    (SELECT callback_id FROM payment_callback WHERE payment_id IS NULL AND attention_since IS NULL AND authenticated = $3 \
-     AND received_at <= payment_now() - $1 * interval '1 hour' ORDER BY received_at LIMIT $2)";
+/// Signed and unsigned ones apart, as only the former are worth an alert. What is picked is an array here and below: joined to it, the whole
+/// table is read for each statement.
+const OVERDUE: &str = "UPDATE payment_callback SET attention_since = payment_now() WHERE callback_id = ANY \
+    (ARRAY(SELECT callback_id FROM payment_callback WHERE payment_id IS NULL AND attention_since IS NULL AND authenticated = $3 \
+     AND received_at <= payment_now() - $1 * interval '1 hour' ORDER BY received_at LIMIT $2))";
 
-const DELETE: &str = "DELETE FROM payment_callback WHERE callback_id IN \
-    (SELECT callback_id FROM payment_callback WHERE last_received_at <= payment_now() - $1 * interval '1 day' \
-     ORDER BY last_received_at LIMIT $2)";
+const DELETE: &str = "DELETE FROM payment_callback WHERE callback_id = ANY \
+    (ARRAY(SELECT callback_id FROM payment_callback WHERE last_received_at <= payment_now() - $1 * interval '1 day' \
+     ORDER BY last_received_at LIMIT $2))";
 
 /// Each kind by itself and up to a bound, so that none hides another.
 const COUNT: &str = "SELECT \

@@ -91,8 +91,8 @@ const fn is_failure(outcome: Outcome) -> bool {
 const REPORT: &str = "INSERT INTO payment_run (holder, started_at, finished_at, found, asked, looked, settled, failed, waiting, refunded, \
     attention, errors, duration_ms, interrupted) VALUES ($1, $2, payment_now(), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
-const DELETE: &str = "DELETE FROM payment_run WHERE run_id IN (SELECT run_id FROM payment_run \
-    WHERE finished_at < payment_now() - $1::bigint * interval '1 hour' ORDER BY finished_at LIMIT $2)";
+const DELETE: &str = "DELETE FROM payment_run WHERE run_id = ANY (ARRAY(SELECT run_id FROM payment_run \
+    WHERE finished_at < payment_now() - $1::bigint * interval '1 hour' ORDER BY finished_at LIMIT $2))";
 
 impl Line {
     /// Tells what a run came to, and forgets reports that are too old.

@@ -51,12 +51,13 @@ pub(super) async fn mark(db: &Db, told: &[i64]) -> Result<(), LineError> {
     Ok(())
 }
 
-/// Deletes up to `rows_max` rows that were told more than `hours` ago; how many.
+/// Deletes up to `rows_max` rows that were told more than `hours` ago; how many. They are picked as an array: joined to them, the whole table is
+/// read for each statement.
 pub(super) async fn delete_old(db: &Db, hours: u32, rows_max: u32) -> Result<usize, LineError> {
     let mut connection = db.conn().await?;
     Ok(sql_query(
-        "DELETE FROM outbox WHERE outbox_id IN (SELECT outbox_id FROM outbox \
-         WHERE published_at < payment_now() - $1 * interval '1 hour' ORDER BY published_at LIMIT $2)",
+        "DELETE FROM outbox WHERE outbox_id = ANY (ARRAY(SELECT outbox_id FROM outbox \
+         WHERE published_at < payment_now() - $1 * interval '1 hour' ORDER BY published_at LIMIT $2))",
     )
     .bind::<sql_types::BigInt, _>(i64::from(hours))
     .bind::<sql_types::BigInt, _>(i64::from(rows_max))

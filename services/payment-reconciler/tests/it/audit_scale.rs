@@ -45,9 +45,9 @@ async fn full(name: &str) -> (World, Sql) {
 }
 
 /// How often each table was read from its beginning to its end, and how often by an index.
-async fn scans(sql: &Sql) -> Vec<(i64, i64)> {
+pub async fn scans(sql: &Sql, tables: &[&str]) -> Vec<(i64, i64)> {
     let mut all = Vec::new();
-    for table in TABLES {
+    for table in tables {
         let of = |column: &str| format!("SELECT {column} FROM pg_stat_user_tables WHERE relid = '{table}'::regclass");
         all.push((sql.number(&of("seq_scan")).await, sql.number(&of("coalesce(idx_scan, 0)")).await));
     }
@@ -70,7 +70,7 @@ async fn pages(stage: &Stage, path: &str, list: &str, id: &str, pages_max: usize
 async fn an_hour_costs_an_hour_however_long_the_book_is() {
     let (world, sql) = full("scale").await;
     sql.text("SELECT pg_stat_force_next_flush()::text").await;
-    let before = scans(&sql).await;
+    let before = scans(&sql, &TABLES).await;
     {
         let own = db(&world).await;
         let at = |text: &str| text.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
@@ -105,7 +105,7 @@ async fn an_hour_costs_an_hour_however_long_the_book_is() {
     }
     // The servers' counts come when their sessions end or are idle.
     let after = eventually_some(PATIENCE, "the counts of all sessions", || async {
-        let after = scans(&sql).await;
+        let after = scans(&sql, &TABLES).await;
         let all_told = before.iter().zip(&after).all(|(before, after)| after.1 > before.1);
         if all_told { Ok(after) } else { Err(format!("{before:?} {after:?}")) }
     })

@@ -68,12 +68,15 @@ impl Process {
 
     fn start_unready(stage: &Stage, port: u16, own: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
         let folder = TestFolder::new("payment-line");
-        let mut environment: BTreeMap<String, String> = BTreeMap::new();
+        let mut environment: BTreeMap<String, String> = stage.world.environment("PAYMENT_RECONCILER");
+        environment.retain(|name, _| name.starts_with("PAYMENT_RECONCILER__KAFKA"));
         let mut set = |name: &str, value: &str| environment.insert(format!("PAYMENT_RECONCILER__{name}"), value.to_owned());
         set("HTTP__LISTEN", &format!("127.0.0.1:{port}"));
         set("POSTGRES__URL", &stage.world.postgres_url);
-        // Nothing here is about the log.
-        set("KAFKA__BROKERS", "127.0.0.1:9");
+        if stage.world.kafka.brokers.is_empty() {
+            // Nothing there is about the log.
+            set("KAFKA__BROKERS", "127.0.0.1:9");
+        }
         for part in ["INTAKE__ENABLED", "OUTBOX__ENABLED", "AUDIT__NIGHTLY"] {
             set(part, "false");
         }

@@ -35,6 +35,7 @@ mod line_outage;
 mod line_replicas;
 mod line_reports;
 mod line_runs;
+mod line_scale;
 mod line_shutdown;
 mod line_world;
 mod money;

@@ -16,7 +16,7 @@ use payment_reconciler::{
 };
 use pg_simulator::{NewPayment, Options, Script, Simulator};
 use serde_json::json;
-use testkit::World;
+use testkit::{World, create_payment_topics, kafka_brokers, kafka_settings};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -93,6 +93,13 @@ impl Stage {
         let sql = Sql::of(&world).await;
         sql.run("INSERT INTO product (product_id, stock) VALUES ('book', 100), ('rarity', 1)").await;
         Self { world, sql, simulator, line }
+    }
+
+    /// The same with topics of its own on the shared Kafka, which its processes use.
+    pub async fn with_topics(mut self) -> Self {
+        self.world.kafka = kafka_settings(&kafka_brokers(), &self.world.name);
+        create_payment_topics(&self.world.kafka, 4).await;
+        self
     }
 
     /// An order of two books with one attempt.

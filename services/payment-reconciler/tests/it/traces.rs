@@ -7,7 +7,7 @@ use payment_providers::ProviderKind;
 use pg_simulator::Script;
 use reqwest::Client;
 use serde_json::json;
-use testkit::{Collector, collector, create_payment_topics, eventually, eventually_some, kafka_settings, read_all};
+use testkit::{Collector, collector, eventually, eventually_some, read_all};
 
 use crate::{
     handover::plant_order,
@@ -22,12 +22,6 @@ const TURN: &str = "reconcile_payment";
 
 /// A process that tells the topics of the stage's world, and of whose traces this share is recorded.
 fn process(stage: &Stage, port: u16, endpoint: &str, sample_ratio: &str) -> Process {
-    let environment = stage.world.environment("PAYMENT_RECONCILER");
-    let kafka: Vec<(&str, &str)> = environment
-        .iter()
-        .filter(|(name, _)| name.starts_with("PAYMENT_RECONCILER__KAFKA"))
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
     let tokens = format!("anna:{TOKEN}");
     let own = [
         ("ADMIN__TOKENS", tokens.as_str()),
@@ -37,7 +31,7 @@ fn process(stage: &Stage, port: u16, endpoint: &str, sample_ratio: &str) -> Proc
         ("TELEMETRY__OTLP_ENDPOINT", endpoint),
         ("TELEMETRY__SAMPLE_RATIO", sample_ratio),
     ];
-    Process::start_on(stage, port, &own, &kafka)
+    Process::start_on(stage, port, &own, &[])
 }
 
 /// Waits until so many outcomes were told.
@@ -66,9 +60,7 @@ async fn told(stage: &Stage) -> BTreeMap<String, Vec<(String, Option<TraceParent
 
 #[tokio::test(flavor = "multi_thread")]
 async fn outcomes_carry_the_trace_in_which_they_were_decided_if_somebody_records_it() {
-    let mut stage = Stage::new("traces", ProviderKind::Generic).await;
-    stage.world.kafka = kafka_settings(&testkit::kafka_brokers(), &stage.world.name);
-    create_payment_topics(&stage.world.kafka, 4).await;
+    let stage = Stage::new("traces", ProviderKind::Generic).await.with_topics().await;
     let collector = Collector::default();
     let endpoint = collector.listen();
 
