@@ -40,8 +40,8 @@ impl Question {
 /// What came of one call.
 pub(super) struct Said {
     pub answer: Result<PgAnswer, ProviderError>,
-    outcome: &'static str,
-    seconds: f64,
+    pub outcome: &'static str,
+    pub seconds: f64,
 }
 
 impl Line {
@@ -195,7 +195,7 @@ fn outcome_of(said: &Result<PgAnswer, ProviderError>) -> &'static str {
     }
 }
 
-const fn code_of(error: &ProviderError) -> &'static str {
+pub(super) const fn code_of(error: &ProviderError) -> &'static str {
     match error {
         ProviderError::Unavailable(_) => "unavailable",
         ProviderError::Throttled { .. } => "throttled",

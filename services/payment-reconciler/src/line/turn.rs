@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Line,
-    ask::Question,
+    ask::{Question, code_of},
     gateway::{Gateway, Slot},
 };
 use crate::{error::LineError, pg};
@@ -51,7 +51,11 @@ impl Line {
         let gateway = self.gateway(name)?;
         let _slot = Box::pin(self.turn(name, gateway, wait, stop)).await?;
         let said = tokio::select! {
-            said = self.call(gateway, name, reference, Question::Status) => said.answer,
+            said = self.call(gateway, name, reference, Question::Status) => {
+                let (outcome, seconds) = (said.outcome, said.seconds);
+                tracing::info!(provider = %name, reference = %reference, outcome, seconds, "asked the payment gateway for somebody who only reads");
+                said.answer
+            }
             () = stop.cancelled() => {
                 self.not_probed(name).await?;
                 return Err(LineError::Stopped);
@@ -79,6 +83,7 @@ impl Line {
     ) -> Result<TransactionPage, LineError> {
         let gateway = self.gateway(name)?;
         let _slot = Box::pin(self.turn(name, gateway, wait, stop)).await?;
+        let began = Instant::now();
         let said = tokio::select! {
             said = gateway.provider.transactions(from, to, cursor) => said,
             () = stop.cancelled() => {
@@ -86,6 +91,9 @@ impl Line {
                 return Err(LineError::Stopped);
             }
         };
+        let outcome = said.as_ref().map_or_else(code_of, |_| "read");
+        let (lines, seconds) = (said.as_ref().map_or(0, |page| page.transactions.len()), began.elapsed().as_secs_f64());
+        tracing::info!(provider = %name, from = %from, to = %to, outcome, lines, seconds, "read a page of the payment gateway's list");
         match &said {
             Err(error @ ProviderError::Throttled { .. }) => self.note_unwell(name, gateway, error).await?,
             // A list says nothing about asks for payments, neither that they work nor that they do not.

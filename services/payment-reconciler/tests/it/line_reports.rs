@@ -107,3 +107,24 @@ async fn no_secret_is_logged_even_when_everything_is() {
         assert!(line.is_empty(), "{line}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_question_to_a_gateway_is_in_the_log_whoever_asks() {
+    const TOKEN: &str = "annas-token-in-a-process-of-its-own";
+    let stage = Stage::new("questions", ProviderKind::Generic).await;
+    stage.place("open", Script::open()).await;
+    let (tokens, port) = (format!("anna:{TOKEN}"), stack::ports::free().unwrap());
+    let process = Process::start_on(&stage, port, &[("ADMIN__TOKENS", tokens.as_str())], &[]);
+    process.logs(&["asked the payment gateway\"", "p-open", "\"question\":\"status\""]).await;
+    let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+    let wish = serde_json::json!({"reason": "the payer called", "dryRun": true});
+    let post = async |path: &str, body: &serde_json::Value| {
+        let request = client.post(format!("http://127.0.0.1:{port}/v1/admin/{path}")).bearer_auth(TOKEN).json(body);
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+    };
+    post("orders/open/retry", &wish).await;
+    process.logs(&["asked the payment gateway for somebody who only reads", &reference("p-open"), "\"outcome\":\"found\""]).await;
+    post("audits?from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z", &serde_json::Value::Null).await;
+    process.logs(&["read a page of the payment gateway's list", "\"provider\":\"sim\"", "\"outcome\":\"read\""]).await;
+}
