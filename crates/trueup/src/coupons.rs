@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
 use domain::{
     clock::SystemClock,
     ids::{CommandId, CouponCode},
@@ -11,6 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    api::Api,
     cli::{AdmissionArg, CouponCommand, Moment},
     exit::Exit,
     output::{self, Table},
@@ -31,7 +31,7 @@ const LIST_PAGES_MAX: usize = 1_000;
 /// # Errors
 /// No gateway can be reached, or the token is missing.
 pub async fn run(settings: &Settings, command: &CouponCommand, json: bool) -> anyhow::Result<Exit> {
-    let api = Api::new(settings)?;
+    let api = gateways(settings)?;
     let (method, path, body) = match command {
         CouponCommand::List => return list(&api, json).await,
         CouponCommand::History(arg) => return history(&api, &escaped(&arg.code)?, json).await,
@@ -71,7 +71,7 @@ pub async fn run(settings: &Settings, command: &CouponCommand, json: bool) -> an
             (Method::POST, path, Some(json!({ "memberId": args.member })))
         }
     };
-    let (status, answer) = api.decided(&method, &path, body.as_ref()).await?;
+    let (status, answer) = decided(&api, &method, &path, body.as_ref()).await?;
     say(status, &answer, json)
 }
 
@@ -177,74 +177,23 @@ async fn pages<const N: usize>(
     Ok(Exit::Done)
 }
 
-/// The gateways, asked in turn until one answers.
-struct Api {
-    http: reqwest::Client,
-    gateways: Vec<String>,
-    token: String,
+/// The gateways.
+fn gateways(settings: &Settings) -> anyhow::Result<Api> {
+    Api::new("gateway", "TRUEUP__GATEWAYS or --gateways", settings.gateway_urls(), &settings.admin.token, CALL_TIMEOUT)
 }
 
-impl Api {
-    fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(CALL_TIMEOUT).no_proxy().build().context("cannot make an HTTP client")?;
-        let gateways = settings.gateway_urls();
-        if gateways.is_empty() {
-            bail!("no gateway is known; set TRUEUP__GATEWAYS or give --gateways");
+/// Repeats a command under one key until it is decided: the key makes it the same command wherever and however often it is given.
+async fn decided(api: &Api, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<(StatusCode, Value)> {
+    let key = CommandId::fresh(&SystemClock).to_string();
+    let deadline = Instant::now() + DECISION_WAIT;
+    loop {
+        let (status, answer) = api.call(method, path, body, Some(&key)).await?;
+        let undecided = matches!(status, StatusCode::ACCEPTED | StatusCode::SERVICE_UNAVAILABLE);
+        if !undecided || Instant::now() >= deadline {
+            return Ok((status, answer));
         }
-        Ok(Self { http, gateways, token: settings.admin.token.expose().to_owned() })
+        tokio::time::sleep(REPEAT_PAUSE).await;
     }
-
-    /// Repeats a command under one key until it is decided: the key makes it the same command wherever and however often it is given.
-    async fn decided(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<(StatusCode, Value)> {
-        let key = CommandId::fresh(&SystemClock).to_string();
-        let deadline = Instant::now() + DECISION_WAIT;
-        loop {
-            let (status, answer) = self.call(method, path, body, Some(&key)).await?;
-            let undecided = matches!(status, StatusCode::ACCEPTED | StatusCode::SERVICE_UNAVAILABLE);
-            if !undecided || Instant::now() >= deadline {
-                return Ok((status, answer));
-            }
-            tokio::time::sleep(REPEAT_PAUSE).await;
-        }
-    }
-
-    async fn call(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Option<&Value>,
-        key: Option<&str>,
-    ) -> anyhow::Result<(StatusCode, Value)> {
-        let mut last = None;
-        for gateway in &self.gateways {
-            let mut request = self.http.request(method.clone(), format!("{gateway}{path}"));
-            if !self.token.is_empty() {
-                request = request.bearer_auth(&self.token);
-            }
-            if let Some(key) = key {
-                request = request.header("Idempotency-Key", key);
-            }
-            if let Some(body) = body {
-                request = request.json(body);
-            }
-            match answered(request).await {
-                Ok(answer) => return Ok(answer),
-                // The key makes it safe to ask the next one, even if this one did append the command.
-                Err(error) => last = Some(error),
-            }
-        }
-        let tried = self.gateways.join(", ");
-        let error = last.map_or_else(String::new, |error| format!(": {error}"));
-        bail!("no gateway answers at {tried} (TRUEUP__GATEWAYS or --gateways){error}")
-    }
-}
-
-pub(crate) async fn answered(request: reqwest::RequestBuilder) -> Result<(StatusCode, Value), reqwest::Error> {
-    let response = request.send().await?;
-    let status = response.status();
-    let bytes = response.bytes().await?;
-    let no_json = || json!({ "detail": String::from_utf8_lossy(&bytes), "code": "no_json" });
-    Ok((status, serde_json::from_slice(&bytes).unwrap_or_else(|_| no_json())))
 }
 
 #[cfg(test)]

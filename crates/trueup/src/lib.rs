@@ -1,6 +1,7 @@
 //! The operator's command: define coupons, drill them, audit them, and explain what happened; see and resolve what stands still in the line of
 //! payments.
 
+mod api;
 pub mod audit;
 pub mod cli;
 mod coupons;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
+    api::Api,
     cli::{ReconcileArgs, ReportsArgs},
     exit::Exit,
     output::{self, Table},
@@ -25,14 +25,14 @@ const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// # Errors
 /// No reconciler can be reached.
 pub async fn run(settings: &Settings, args: &ReconcileArgs, json: bool) -> anyhow::Result<Exit> {
-    let api = Api::new(settings)?;
+    let api = reconcilers(settings)?;
     let body = json!({ "full": args.full, "dryRun": args.dry_run });
     let (mut reports, mut exit) = (Vec::new(), Exit::Done);
     for code in &args.codes {
         let path = format!("/v1/coupons/{}/reconcile", crate::coupons::escaped(code)?);
         let mut tries = 0;
         let (status, report) = loop {
-            let (status, answer) = api.call(&Method::POST, &path, Some(&body)).await?;
+            let (status, answer) = api.call(&Method::POST, &path, Some(&body), None).await?;
             tries += 1;
             if status != StatusCode::CONFLICT || tries >= BUSY_TRIES_MAX {
                 break (status, answer);
@@ -61,13 +61,13 @@ pub async fn run(settings: &Settings, args: &ReconcileArgs, json: bool) -> anyho
 /// # Errors
 /// No reconciler can be reached.
 pub async fn reports(settings: &Settings, args: &ReportsArgs, json: bool) -> anyhow::Result<Exit> {
-    let api = Api::new(settings)?;
+    let api = reconcilers(settings)?;
     let coupon = match &args.code {
         Some(code) => format!("&coupon={}", crate::coupons::escaped(code)?),
         None => String::new(),
     };
     let (status, page) =
-        api.call(&Method::GET, &format!("/v1/reconciliation/reports?limit={}{coupon}", args.limit), None).await?;
+        api.call(&Method::GET, &format!("/v1/reconciliation/reports?limit={}{coupon}", args.limit), None, None).await?;
     if !status.is_success() {
         refused(status, &page);
         return Ok(Exit::Difference);
@@ -144,39 +144,9 @@ fn refused(status: StatusCode, answer: &Value) {
     eprintln!("trueup: {} ({}, {}){hint}", of(answer, "/detail"), of(answer, "/code"), status.as_u16());
 }
 
-/// The reconcilers, asked in turn until one answers.
-struct Api {
-    http: reqwest::Client,
-    reconcilers: Vec<String>,
-    token: String,
-}
-
-impl Api {
-    fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(CALL_TIMEOUT).no_proxy().build().context("cannot make an HTTP client")?;
-        let reconcilers = settings.reconciler_urls();
-        if reconcilers.is_empty() {
-            bail!("no reconciler is known; set TRUEUP__RECONCILERS");
-        }
-        Ok(Self { http, reconcilers, token: settings.admin.token.expose().to_owned() })
-    }
-
-    async fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<(StatusCode, Value)> {
-        let mut last = None;
-        for address in &self.reconcilers {
-            let mut request = self.http.request(method.clone(), format!("{address}{path}")).bearer_auth(&self.token);
-            if let Some(body) = body {
-                request = request.json(body);
-            }
-            match crate::coupons::answered(request).await {
-                Ok(answer) => return Ok(answer),
-                // A look may have been done; doing it again by the next one repairs nothing twice.
-                Err(error) => last = Some(error),
-            }
-        }
-        let error = last.map_or_else(String::new, |error| format!(": {error}"));
-        bail!("no reconciler answers at {} (TRUEUP__RECONCILERS){error}", self.reconcilers.join(", "))
-    }
+/// The reconcilers. A look that may have been done can be done again by the next one: nothing is repaired twice.
+fn reconcilers(settings: &Settings) -> anyhow::Result<Api> {
+    Api::new("reconciler", "TRUEUP__RECONCILERS", settings.reconciler_urls(), &settings.admin.token, CALL_TIMEOUT)
 }
 
 #[cfg(test)]

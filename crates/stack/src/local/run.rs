@@ -111,9 +111,15 @@ It stays up until Ctrl-C. To try by hand:
     Ok(())
 }
 
+/// Arguments as a person would type them: what has blanks in it stands in quotes.
+fn typed(arguments: &[&str]) -> String {
+    let word = |word: &&str| if word.contains(' ') { format!("'{word}'") } else { (*word).to_owned() };
+    arguments.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// Runs the operator's command in this terminal; whether it said that all is well. An interruption is an error.
 fn trueup(environment: &Environment, arguments: &[&str]) -> Result<bool> {
-    println!("\n$ trueup {}", arguments.join(" "));
+    println!("\n$ trueup {}", typed(arguments));
     let mut child =
         Command::new(up::binary("trueup")?).args(arguments).envs(environment.with(&[])).spawn().context("cannot start trueup")?;
     let mut status = None;
@@ -140,4 +146,14 @@ fn trueup(environment: &Environment, arguments: &[&str]) -> Result<bool> {
 #[allow(clippy::disallowed_methods, reason = "a name for people; nothing is decided by it")]
 fn stamp() -> String {
     format!("{}-{}", chrono::Utc::now().format("%m%d-%H%M%S"), std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_as_it_can_be_typed() {
+        assert_eq!(typed(&["coupon", "define", "c", "--name", "A coupon to try"]), "coupon define c --name 'A coupon to try'");
+    }
 }
