@@ -3,10 +3,12 @@
 use payment_providers::ProviderKind;
 use payment_reconciler::line::run::Scope;
 use pg_simulator::{Call, Fault, Outage, Script};
+use testkit::World;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     line_world::{calls, replica},
+    orders::Sql,
     refund_stage::{HOUR, MINUTE, SECOND, Stage, patient},
 };
 
@@ -183,4 +185,42 @@ async fn what_was_claimed_before_a_pause_is_given_back_instead_of_being_asked_ab
     stage.becomes_quiet().await;
     assert_eq!(stage.states("o1").await, "COMPLETED SUCCESS");
     stage.money().holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outages_count_as_far_as_they_reach_into_a_time_however_many_there_ever_were() {
+    let sql = Sql::of(&World::of_payments("outages").await).await;
+    sql.run(
+        "INSERT INTO provider_outage (provider, began_at, ended_at)
+            SELECT 'sim', at, at + interval '1 minute' FROM generate_series(timestamptz '2026-01-01T00:00:00Z', '2026-01-31T00:00:00Z', '5 minutes') at;
+         INSERT INTO provider_outage (provider, began_at, ended_at) VALUES
+            ('sim', '2026-02-01T10:00:00Z', '2026-02-01T10:10:00Z'), ('sim', '2026-02-01T11:00:00Z', '2026-02-01T11:30:00Z'),
+            ('sim', '2026-02-01T12:00:00Z', NULL), ('other', '2026-02-01T09:00:00Z', NULL);
+         ANALYZE provider_outage",
+    )
+    .await;
+    let minutes = async |from: &str, to: &str| {
+        let query = format!("SELECT payment_outage_ms('sim', '2026-02-01T{from}:00Z', '2026-02-01T{to}:00Z') / 60000");
+        sql.number(&query).await
+    };
+    let read = async || {
+        sql.text("SELECT pg_stat_force_next_flush()::text").await;
+        let rows = "SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relid = 'provider_outage'::regclass";
+        sql.number(rows).await
+    };
+    let before = read().await;
+    for (from, to, away) in [
+        ("09:00", "12:30", 70),
+        ("10:05", "11:10", 15),
+        ("10:20", "10:50", 0),
+        ("10:20", "11:15", 15),
+        ("11:10", "11:20", 10),
+        ("10:00", "10:10", 10),
+        ("10:10", "11:00", 0),
+        ("12:10", "12:20", 10),
+    ] {
+        assert_eq!(minutes(from, to).await, away, "{from} to {to}");
+    }
+    let rows = read().await - before;
+    assert!((8..100).contains(&rows), "{rows} of thousands of outages were read");
 }

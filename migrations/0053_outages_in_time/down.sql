@@ -1,0 +1,5 @@
+CREATE OR REPLACE FUNCTION payment_outage_ms(of_provider text, from_at timestamptz, to_at timestamptz) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT coalesce(sum(extract(epoch FROM least(coalesce(ended_at, to_at), to_at) - greatest(began_at, from_at)) * 1000), 0)::bigint
+    FROM provider_outage
+    WHERE provider = of_provider AND began_at < to_at AND coalesce(ended_at, to_at) > from_at
+$$;
