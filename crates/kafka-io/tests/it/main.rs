@@ -4,6 +4,7 @@
 mod consumer;
 mod foreign;
 mod log;
+mod member;
 mod operate;
 mod publish;
 mod secured;
