@@ -10,23 +10,28 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     audit::{AuditSettings, overdue},
     error::LineError,
+    line::gateways::with_gateways,
 };
 
 /// How often they are looked at.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// What is due, and what became stale and was never looked at yet.
-const WAITING: &str = "SELECT coalesce(extract(epoch FROM payment_now() - least( \
-        (SELECT min(next_check_at) FROM payment WHERE next_check_at <= payment_now() AND state <> 'SUCCESS'), \
-        (SELECT min(created_at) + $1 * interval '1 millisecond' FROM payment WHERE next_check_at IS NULL AND state = 'PENDING' \
-            AND created_at <= payment_now() - $1 * interval '1 millisecond'))), 0)::float8 AS oldest_due_s, \
+/// What is due, and what became stale and was never looked at yet: the first of each gateway, by the index that claims go by.
+const WAITING: &str = with_gateways!(
+    "SELECT coalesce(extract(epoch FROM payment_now() - least( \
+        (SELECT min(o.at) FROM due CROSS JOIN LATERAL (SELECT next_check_at AS at FROM payment p \
+            WHERE p.provider = due.provider AND next_check_at <= payment_now() AND state <> 'SUCCESS' ORDER BY next_check_at LIMIT 1) o), \
+        (SELECT min(o.at) FROM fresh CROSS JOIN LATERAL (SELECT created_at + $1 * interval '1 millisecond' AS at FROM payment p \
+            WHERE p.provider = fresh.provider AND next_check_at IS NULL AND state = 'PENDING' \
+            AND created_at <= payment_now() - $1 * interval '1 millisecond' ORDER BY created_at LIMIT 1) o))), 0)::float8 AS oldest_due_s, \
     coalesce((SELECT extract(epoch FROM payment_now() - min(hinted_at)) FROM payment \
         WHERE hinted_at IS NOT NULL AND state <> 'SUCCESS'), 0)::float8 AS oldest_hint_s, \
     coalesce((SELECT extract(epoch FROM payment_now() - min(coalesce(reopened_at, created_at))) FROM refund WHERE state <> 'CONFIRMED'), 0)::float8 AS oldest_refund_s, \
     (SELECT count(*) FROM refund WHERE held AND held_by IS NULL AND state <> 'CONFIRMED')::float8 AS held_by_line, \
     (SELECT count(*) FROM refund WHERE held AND held_by IS NOT NULL AND state <> 'CONFIRMED')::float8 AS held_by_operator, \
     (SELECT count(*) FROM payment WHERE attention)::float8 AS attention, \
-    (SELECT count(*) FROM payment WHERE attention AND attention_reason = 'unknown_provider')::float8 AS unconfigured";
+    (SELECT count(*) FROM payment WHERE attention AND attention_reason = 'unknown_provider')::float8 AS unconfigured"
+);
 
 const ANSWERED: &str = "SELECT g.provider, extract(epoch FROM payment_now() - s.answered_at)::float8 AS answered_s, \
     coalesce(extract(epoch FROM payment_now() - s.failing_since), 0)::float8 AS failing_s \

@@ -52,7 +52,7 @@ pub(super) fn cell(item: &Value, name: &str) -> String {
     item.get(name).map_or_else(|| "-".to_owned(), output::plain)
 }
 
-/// Every page of a list.
+/// Every page of a list, up to a bound. A list that goes on behind it is said to be cut on standard error.
 pub(super) async fn pages(api: &Api, path: &str, name: &str) -> anyhow::Result<Result<Vec<Value>, (StatusCode, Value)>> {
     let (mut all, mut after) = (Vec::new(), None::<String>);
     for _ in 0..PAGES_MAX {
@@ -65,9 +65,10 @@ pub(super) async fn pages(api: &Api, path: &str, name: &str) -> anyhow::Result<R
         all.extend(items(&answer, name).cloned());
         match answer.get("next").and_then(Value::as_str) {
             Some(next) => after = Some(percent(next)),
-            None => break,
+            None => return Ok(Ok(all)),
         }
     }
+    eprintln!("trueup: only the first {} are shown; there are more", all.len());
     Ok(Ok(all))
 }
 

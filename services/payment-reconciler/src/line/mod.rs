@@ -6,6 +6,7 @@ pub mod ask;
 pub mod claim;
 pub mod foresight;
 pub mod gateway;
+pub(crate) mod gateways;
 pub mod health;
 pub mod job;
 pub mod operator;

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::payment::ProviderName;
 use tracing::Instrument;
 
-use super::{Line, rows::parsed, run::Scope, trace};
+use super::{Line, gateways::with_gateways, rows::parsed, run::Scope, trace};
 use crate::{
     error::LineError,
     pg::{self, Params},
@@ -18,17 +18,11 @@ const NOTED_MAX: usize = 100;
 /// How much longer they wait than others do: another replica, of newer settings, may know the gateway.
 const OTHERS_FIRST: TimeDelta = TimeDelta::minutes(5);
 
-/// Whose payments are to be asked about. One look into the index a gateway, however many payments there are.
-const GATEWAYS: &str = "WITH RECURSIVE fresh AS ( \
-        (SELECT provider FROM payment WHERE next_check_at IS NULL AND state = 'PENDING' ORDER BY provider LIMIT 1) \
-        UNION ALL SELECT (SELECT p.provider FROM payment p WHERE p.next_check_at IS NULL AND p.state = 'PENDING' \
-            AND p.provider > fresh.provider ORDER BY p.provider LIMIT 1) FROM fresh WHERE fresh.provider IS NOT NULL), \
-    due AS ( \
-        (SELECT provider FROM payment WHERE next_check_at IS NOT NULL ORDER BY provider LIMIT 1) \
-        UNION ALL SELECT (SELECT p.provider FROM payment p WHERE p.next_check_at IS NOT NULL \
-            AND p.provider > due.provider ORDER BY p.provider LIMIT 1) FROM due WHERE due.provider IS NOT NULL) \
-    SELECT provider FROM (SELECT provider FROM fresh UNION SELECT provider FROM due) named \
-    WHERE provider IS NOT NULL AND provider <> ALL($1::text[]) ORDER BY provider LIMIT $2";
+/// Whose payments are to be asked about.
+const GATEWAYS: &str = with_gateways!(
+    "SELECT provider FROM (SELECT provider FROM fresh UNION SELECT provider FROM due) named \
+    WHERE provider IS NOT NULL AND provider <> ALL($1::text[]) ORDER BY provider LIMIT $2"
+);
 
 /// Whether nobody has had to do with a gateway for as long: then its breaker and its pause mean nothing any more.
 const LEFT: &str = "SELECT EXISTS (SELECT FROM provider_state WHERE provider = $1 AND updated_at < $2::timestamptz \

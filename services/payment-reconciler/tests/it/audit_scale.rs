@@ -10,7 +10,7 @@ use testkit::{World, eventually_some};
 use uuid::Uuid;
 
 use crate::{
-    http::{Stage, stage_on},
+    http::{OBSERVED, Stage, stage_on},
     orders::{PATIENCE, Sql, db},
     scripted::Scripted,
 };
@@ -101,6 +101,7 @@ async fn an_hour_costs_an_hour_however_long_the_book_is() {
         assert_eq!(refunds("all", 2).await, ["f0", "f1", "f2", "f3", "f4", "f5"]);
         let gateways = vec!["sim".to_owned(), "other".to_owned()];
         let watch = observe::Watch { gateways, stale_after_ms: 600_000, nightly: Some(AuditSettings::default()) };
+        let _alone = OBSERVED.lock().await;
         observe::look(&own, &watch).await.unwrap();
     }
     // The servers' counts come when their sessions end or are idle.
@@ -112,4 +113,39 @@ async fn an_hour_costs_an_hour_however_long_the_book_is() {
     .await;
     let whole: Vec<i64> = before.iter().zip(&after).map(|(before, after)| after.0 - before.0).collect();
     assert_eq!(whole, [0; 4], "tables that were read as a whole: {TABLES:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ages_for_alerts_are_read_without_the_backlog() {
+    const BACKLOG: i64 = 20_000;
+    let world = World::of_payments("ages").await;
+    let sql = Sql::of(&world).await;
+    // Half of them were never asked about, the other half is due; two gateways.
+    sql.run(&format!(
+        "BEGIN; SET LOCAL session_replication_role = replica;
+         INSERT INTO payment (payment_id, order_id, provider, reference, amount, currency, created_at, next_check_at)
+            SELECT 'p' || n, 'o' || n, CASE n % 4 / 2 WHEN 0 THEN 'sim' ELSE 'other' END, 'r' || n, 100, 'KRW', now() - interval '1 hour' - n * interval '1 second',
+                CASE WHEN n % 2 = 0 THEN now() - n * interval '10 seconds' END FROM generate_series(0, {BACKLOG} - 1) n;
+         COMMIT; ANALYZE payment"
+    ))
+    .await;
+    // What was read by statements that are over is told when a session ends or stands idle; the backlog's own is told before.
+    let read = "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes i WHERE i.relid = t.relid)::bigint
+        FROM pg_stat_user_tables t WHERE relid = 'payment'::regclass";
+    sql.text("SELECT pg_stat_force_next_flush()::text").await;
+    let scans = "SELECT idx_scan FROM pg_stat_user_tables WHERE relid = 'payment'::regclass";
+    let (read_before, scans_before) = (sql.number(read).await, sql.number(scans).await);
+    {
+        let own = db(&world).await;
+        let watch = observe::Watch { gateways: vec!["sim".to_owned()], stale_after_ms: 600_000, nightly: None };
+        let _alone = OBSERVED.lock().await;
+        observe::look(&own, &watch).await.unwrap();
+    }
+    eventually_some(PATIENCE, "the counts of the session", || async {
+        let more = sql.number(scans).await;
+        if more > scans_before { Ok(()) } else { Err(format!("{scans_before} {more}")) }
+    })
+    .await;
+    let rows = sql.number(read).await - read_before;
+    assert!(rows < 100, "{rows} rows were read to find the oldest of {BACKLOG}");
 }

@@ -13,7 +13,7 @@ use pg_simulator::{Answer, Call, Fault, NewPayment, Script};
 use uuid::Uuid;
 
 use crate::{
-    http::stage_on,
+    http::{OBSERVED, stage_on},
     orders::{attempt, db, order, settings},
     refund_stage::{AMOUNT, HOUR, MINUTE, SECOND, Stage, gateway, patient, reference},
     scripted::Scripted,
@@ -142,6 +142,7 @@ async fn the_ages_that_alerts_watch_are_those_of_the_oldest_work() {
     stage.sql.time_passes(30 * MINUTE).await;
     let look = async || {
         let watch = observe::Watch { gateways: vec!["sim".to_owned()], stale_after_ms: 10 * MINUTE, nightly: None };
+        let _alone = OBSERVED.lock().await;
         observe::look(&db(&stage.world).await, &watch).await.unwrap();
         operators.get("/metrics").await.text
     };
