@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::Api,
+    api::{Api, percent},
     cli::{AdmissionArg, CouponCommand, Moment},
     exit::Exit,
     output::{self, Table},
@@ -23,8 +23,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const DECISION_WAIT: Duration = Duration::from_secs(30);
 /// The pause between two repeats.
 const REPEAT_PAUSE: Duration = Duration::from_millis(500);
-/// Pages of the list that are followed.
-const LIST_PAGES_MAX: usize = 1_000;
 
 /// Does one of them.
 ///
@@ -88,19 +86,6 @@ pub(crate) fn escaped(code: &str) -> anyhow::Result<String> {
     Ok(percent(code.as_str()))
 }
 
-/// A text as a part of a path.
-pub(crate) fn percent(plain: &str) -> String {
-    let mut text = String::new();
-    for byte in plain.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    text
-}
-
 fn say(status: StatusCode, answer: &Value, json: bool) -> anyhow::Result<Exit> {
     if json {
         output::print_json(answer)?;
@@ -147,20 +132,10 @@ async fn pages<const N: usize>(
     none: &str,
     json: bool,
 ) -> anyhow::Result<Exit> {
-    let mut all: Vec<Value> = Vec::new();
-    let mut after: Option<String> = None;
-    for _ in 0..LIST_PAGES_MAX {
-        let page = after.as_ref().map_or_else(|| path.to_owned(), |after| format!("{path}?after={after}"));
-        let (status, answer) = api.call(&Method::GET, &page, None, None).await?;
-        if !status.is_success() {
-            return say(status, &answer, json);
-        }
-        all.extend(answer.get(name).and_then(Value::as_array).cloned().unwrap_or_default());
-        after = match answer.get("next").and_then(Value::as_str) {
-            Some(next) => Some(percent(next)),
-            None => break,
-        };
-    }
+    let all = match api.list(path, name).await? {
+        Ok(all) => all,
+        Err((status, answer)) => return say(status, &answer, json),
+    };
     if json {
         output::print_json(&all)?;
         return Ok(Exit::Done);

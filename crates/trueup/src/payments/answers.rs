@@ -5,13 +5,9 @@ use serde_json::{Value, json};
 
 use super::{api::Api, arguments::Why};
 use crate::{
-    coupons::percent,
     exit::Exit,
     output::{self, Table},
 };
-
-/// Pages of a list that are followed.
-const PAGES_MAX: usize = 1_000;
 
 /// What is wanted and why, as the API takes it.
 pub(super) fn body(why: &Why) -> Value {
@@ -50,26 +46,6 @@ pub(super) fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &
 
 pub(super) fn cell(item: &Value, name: &str) -> String {
     item.get(name).map_or_else(|| "-".to_owned(), output::plain)
-}
-
-/// Every page of a list, up to a bound. A list that goes on behind it is said to be cut on standard error.
-pub(super) async fn pages(api: &Api, path: &str, name: &str) -> anyhow::Result<Result<Vec<Value>, (StatusCode, Value)>> {
-    let (mut all, mut after) = (Vec::new(), None::<String>);
-    for _ in 0..PAGES_MAX {
-        let mark = if path.contains('?') { '&' } else { '?' };
-        let page = after.as_ref().map_or_else(|| path.to_owned(), |after| format!("{path}{mark}after={after}"));
-        let (status, answer) = api.call(Method::GET, &page, None).await?;
-        if !status.is_success() {
-            return Ok(Err((status, answer)));
-        }
-        all.extend(items(&answer, name).cloned());
-        match answer.get("next").and_then(Value::as_str) {
-            Some(next) => after = Some(percent(next)),
-            None => return Ok(Ok(all)),
-        }
-    }
-    eprintln!("trueup: only the first {} are shown; there are more", all.len());
-    Ok(Ok(all))
 }
 
 pub(super) fn print_table(table: &Table, none: &str) {

@@ -2,64 +2,37 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::settings::Settings;
+use crate::{api, settings::Settings};
 
 /// How long one call may take. An audit reads a gateway's whole list before it answers.
 const CALL_TIMEOUT: Duration = Duration::from_secs(900);
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The reconcilers, asked in turn until one answers.
-pub(super) struct Api {
-    http: reqwest::Client,
-    urls: Vec<String>,
-    token: String,
-}
+pub(super) struct Api(api::Api);
 
 impl Api {
     pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(CALL_TIMEOUT).connect_timeout(CONNECT_TIMEOUT).no_proxy().build();
-        let urls = settings.payment_reconciler_urls();
-        if urls.is_empty() {
-            bail!("no payment reconciler is known; set TRUEUP__PAYMENT_RECONCILERS");
-        }
-        let http = http.context("cannot make an HTTP client")?;
-        Ok(Self { http, urls, token: settings.admin.token.expose().to_owned() })
+        let (urls, token) = (settings.payment_reconciler_urls(), &settings.admin.token);
+        Ok(Self(api::Api::new("payment reconciler", "TRUEUP__PAYMENT_RECONCILERS", urls, token, CALL_TIMEOUT)?))
     }
 
     /// Asks for something; a call that changes something is only made again elsewhere if it never reached the first one.
     pub(super) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<(StatusCode, Value)> {
-        let mut last = String::new();
-        for url in &self.urls {
-            let mut request = self.http.request(method.clone(), format!("{url}{path}"));
-            if !self.token.is_empty() {
-                request = request.bearer_auth(&self.token);
-            }
-            if let Some(body) = body {
-                request = request.json(body);
-            }
-            match answered(request).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) if error.is_connect() || method == Method::GET => last = format!(": {error}"),
-                Err(error) => bail!("{url} was asked and gave no answer: {error}; look whether it was done before you ask again"),
-            }
+        if method == Method::GET {
+            self.0.call(&method, path, body, None).await
+        } else {
+            self.0.call_once(&method, path, body).await
         }
-        let tried = self.urls.join(", ");
-        bail!("no payment reconciler answers at {tried} (TRUEUP__PAYMENT_RECONCILERS){last}")
     }
-}
 
-async fn answered(request: reqwest::RequestBuilder) -> Result<(StatusCode, Value), reqwest::Error> {
-    let response = request.send().await?;
-    let status = response.status();
-    let bytes = response.bytes().await?;
-    let no_json = || json!({ "detail": String::from_utf8_lossy(&bytes), "code": "no_json" });
-    Ok((status, serde_json::from_slice(&bytes).unwrap_or_else(|_| no_json())))
+    /// Every page of a list.
+    pub(super) async fn list(&self, path: &str, name: &str) -> anyhow::Result<Result<Vec<Value>, (StatusCode, Value)>> {
+        self.0.list(path, name).await
+    }
 }
 
 /// A moment as the API takes it.

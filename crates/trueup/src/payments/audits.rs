@@ -15,7 +15,7 @@ use super::{
     api::{Api, moment},
     arguments::{AuditSpanArgs, AuditsArgs, Verdict, bounds},
 };
-use crate::{coupons::percent, exit::Exit, output::Table, settings::Settings};
+use crate::{api::percent, exit::Exit, output::Table, settings::Settings};
 
 /// When to ask again for an audit that another replica is making.
 const AUDIT_AGAIN: Duration = Duration::from_secs(1);

@@ -4,12 +4,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    answers::{body, cell, items, pages, print_table, say},
+    answers::{body, cell, items, print_table, say},
     api::Api,
     arguments::{OrdersCommand, ResolveAs},
 };
 use crate::{
-    coupons::percent,
+    api::percent,
     exit::Exit,
     output::{self, Table},
     settings::Settings,
@@ -50,7 +50,7 @@ pub async fn orders(settings: &Settings, command: &OrdersCommand, json: bool) ->
 }
 
 async fn stale(api: &Api, json: bool) -> anyhow::Result<Exit> {
-    let orders = match pages(api, "/v1/admin/orders", "orders").await? {
+    let orders = match api.list("/v1/admin/orders", "orders").await? {
         Ok(orders) => orders,
         Err((status, answer)) => return say(status, &answer, json, |_| {}),
     };

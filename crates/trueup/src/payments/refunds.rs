@@ -4,12 +4,12 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::{
-    answers::{body, cell, pages, print_table, say},
+    answers::{body, cell, print_table, say},
     api::Api,
     arguments::{RefundState, RefundsCommand},
 };
 use crate::{
-    coupons::percent,
+    api::percent,
     exit::Exit,
     output::{self, Table},
     settings::Settings,
@@ -39,7 +39,7 @@ async fn list_refunds(api: &Api, state: RefundState, json: bool) -> anyhow::Resu
         RefundState::Manual => "manual",
         RefundState::All => "all",
     };
-    let refunds = match pages(api, &format!("/v1/admin/refunds?state={state}"), "refunds").await? {
+    let refunds = match api.list(&format!("/v1/admin/refunds?state={state}"), "refunds").await? {
         Ok(refunds) => refunds,
         Err((status, answer)) => return say(status, &answer, json, |_| {}),
     };
