@@ -14,6 +14,7 @@ use crate::{
     cli::{AdmissionArg, CouponCommand, Moment},
     exit::Exit,
     output::{self, Table},
+    problem,
     settings::Settings,
 };
 
@@ -95,21 +96,9 @@ fn say(status: StatusCode, answer: &Value, json: bool) -> anyhow::Result<Exit> {
         }
         print!("{}", output::fields(answer));
     } else {
-        let text = |name: &str| answer.get(name).map(output::plain).unwrap_or_default();
-        eprintln!("trueup: {} ({}, {}){}", text("detail"), text("code"), status.as_u16(), hint(status));
-        for fault in answer.get("errors").and_then(Value::as_array).into_iter().flatten() {
-            let part = |name: &str| fault.get(name).map(output::plain).unwrap_or_default();
-            eprintln!("  {} {}", part("field"), part("problem"));
-        }
+        problem::tell(status, answer, "the gateways' COUPON_GATEWAY__ADMIN__TOKENS");
     }
-    Ok(if status.is_success() { Exit::Done } else { Exit::Difference })
-}
-
-const fn hint(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        401 | 403 => "; set TRUEUP__ADMIN__TOKEN to a token of the gateways' COUPON_GATEWAY__ADMIN__TOKENS",
-        _ => "",
-    }
+    Ok(problem::exit(status))
 }
 
 async fn list(api: &Api, json: bool) -> anyhow::Result<Exit> {

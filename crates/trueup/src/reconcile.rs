@@ -10,9 +10,12 @@ use crate::{
     cli::{ReconcileArgs, ReportsArgs},
     exit::Exit,
     output::{self, Table},
+    problem,
     settings::Settings,
 };
 
+/// The setting that holds the operators' tokens.
+const TOKENS: &str = "the reconcilers' RECONCILER__ADMIN__TOKENS";
 /// How long one call may take: a full comparison reads a whole coupon.
 const CALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// How often a coupon is asked for again while another replica looks at it.
@@ -40,8 +43,8 @@ pub async fn run(settings: &Settings, args: &ReconcileArgs, json: bool) -> anyho
             tokio::time::sleep(BUSY_PAUSE).await;
         };
         if !status.is_success() {
-            refused(status, &report);
-            exit = Exit::Difference;
+            problem::tell(status, &report, TOKENS);
+            exit = exit.worse(problem::exit(status));
         } else if of(&report, "/hasMismatch") == "true" || of(&report, "/errors") != "[]" {
             exit = Exit::Difference;
         }
@@ -69,8 +72,8 @@ pub async fn reports(settings: &Settings, args: &ReportsArgs, json: bool) -> any
     let (status, page) =
         api.call(&Method::GET, &format!("/v1/reconciliation/reports?limit={}{coupon}", args.limit), None, None).await?;
     if !status.is_success() {
-        refused(status, &page);
-        return Ok(Exit::Difference);
+        problem::tell(status, &page, TOKENS);
+        return Ok(problem::exit(status));
     }
     if json {
         output::print_json(&page)?;
@@ -134,14 +137,6 @@ fn text(report: &Value) -> String {
 
 fn dry(report: &Value) -> &'static str {
     if of(report, "/dryRun") == "true" { " (dry run: nothing was repaired)" } else { "" }
-}
-
-fn refused(status: StatusCode, answer: &Value) {
-    let hint = match status.as_u16() {
-        401 | 403 => "; set TRUEUP__ADMIN__TOKEN to a token of the reconcilers' RECONCILER__ADMIN__TOKENS",
-        _ => "",
-    };
-    eprintln!("trueup: {} ({}, {}){hint}", of(answer, "/detail"), of(answer, "/code"), status.as_u16());
 }
 
 /// The reconcilers. A look that may have been done can be done again by the next one: nothing is repaired twice.

@@ -7,6 +7,7 @@ use super::{api::Api, arguments::Why};
 use crate::{
     exit::Exit,
     output::{self, Table},
+    problem,
 };
 
 /// What is wanted and why, as the API takes it.
@@ -21,23 +22,9 @@ pub(super) fn say(status: StatusCode, answer: &Value, json: bool, show: impl FnO
     } else if status.is_success() {
         show(answer);
     } else {
-        let text = |name: &str| answer.get(name).map(output::plain).unwrap_or_default();
-        let hint = match status.as_u16() {
-            401 | 403 => "; set TRUEUP__ADMIN__TOKEN to a token of PAYMENT_RECONCILER__ADMIN__TOKENS",
-            _ => "",
-        };
-        eprintln!("trueup: {} ({}, {}){hint}", text("detail"), text("code"), status.as_u16());
-        for fault in answer.get("errors").and_then(Value::as_array).into_iter().flatten() {
-            let part = |name: &str| fault.get(name).map(output::plain).unwrap_or_default();
-            eprintln!("  {} {}", part("field"), part("problem"));
-        }
+        problem::tell(status, answer, "PAYMENT_RECONCILER__ADMIN__TOKENS");
     }
-    Ok(match status {
-        _ if status.is_success() => Exit::Done,
-        // Nothing was refused: it could not be found out.
-        _ if status.is_server_error() => Exit::CannotTell,
-        _ => Exit::Difference,
-    })
+    Ok(problem::exit(status))
 }
 
 pub(super) fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
@@ -73,16 +60,4 @@ pub(super) async fn report<const N: usize>(
         }
         print_table(&table, none);
     })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn what_is_refused_differs_from_what_cannot_be_told() {
-        let exit = |status: u16| say(StatusCode::from_u16(status).unwrap(), &json!({}), false, |_| {}).unwrap();
-        assert_eq!([200, 409, 404, 401, 503, 500].map(exit).map(Exit::code), [0, 1, 1, 1, 2, 2]);
-    }
 }

@@ -20,7 +20,8 @@ use super::{
 };
 use crate::error::LineError;
 
-/// How often a run that waits for a slot looks whether there is one: whoever was told may have given it back unused. It costs no statement.
+/// How often a run that waits for a slot looks whether there is one. Whoever gives one back tells; the limit grows by operators' answers, too, which tells
+/// nobody. It costs no statement.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a run takes.
