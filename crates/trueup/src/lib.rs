@@ -14,6 +14,7 @@ mod output;
 pub mod payments;
 pub mod payments_drill;
 mod pg;
+pub mod pipe;
 mod problem;
 mod reconcile;
 mod record_view;

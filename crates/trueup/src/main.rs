@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use trueup_cli::{cli::Cli, exit::Exit, settings};
+use trueup_cli::{cli::Cli, exit::Exit, pipe, settings};
 
 fn main() -> ExitCode {
+    pipe::end_quietly();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

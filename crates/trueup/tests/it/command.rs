@@ -35,6 +35,19 @@ async fn set_up_is_harmless_when_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_ends_without_a_word_when_nobody_reads_its_output() {
+    let world = World::new("pipe").await;
+    for arguments in [&["migrate"][..], &["migrate", "--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trueup"));
+        command.env_clear().envs(environment(&world)).args(arguments).stdout(writer);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(141), ""), "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn errors_say_what_to_look_at_and_exit_2() {
     let world = World::new("errors").await;
     let nowhere = format!("127.0.0.1:{}", stack::ports::free().unwrap());
