@@ -104,17 +104,8 @@ pub async fn poison(places: &Places, plan: &Plan, index: usize, records: u64, st
 }
 
 fn forged_end(coupon: &CouponPlan, forger: &LogKey, step: usize) -> Encoded {
-    let end = Change {
-        id: CommandId::from_idempotency_key("forger", &format!("{}-{step}", coupon.code)),
-        coupon: coupon.code.clone(),
-        actor: "forger".to_owned(),
-        name: None,
-        total: None,
-        opens_at: None,
-        closes_at: None,
-        paused: None,
-        end: true,
-    };
+    let id = CommandId::from_idempotency_key("forger", &format!("{}-{step}", coupon.code));
+    let end = Change { end: true, ..Change::new(id, coupon.code.clone(), "forger") };
     let envelope = Envelope { source: SOURCE, time: SystemClock.now(), trace_parent: None };
     encode_change(&end, forger, &envelope)
 }

@@ -145,20 +145,7 @@ const fn command_id(offset: usize) -> CommandId {
 /// The coupon's definition stands at offset 0 of the real log, so that the model's records begin at 1 there.
 fn record(start: &Start, offset: usize, rec: Rec) -> Record {
     let real = offset as i64 + 1;
-    let actor = || "operator".to_owned();
-    let change = |total, end| {
-        Body::Change(Change {
-            id: command_id(offset),
-            coupon: code(),
-            actor: actor(),
-            name: None,
-            total,
-            opens_at: None,
-            closes_at: None,
-            paused: None,
-            end,
-        })
-    };
+    let change = |total, end| Body::Change(Change { total, end, ..Change::new(command_id(offset), code(), "operator") });
     let owner = |id: Id| member_id(start.owners[usize::from(id)]);
     let body = match rec {
         Rec::Ask { id, signed, .. } => {
@@ -169,7 +156,7 @@ fn record(start: &Start, offset: usize, rec: Rec) -> Record {
         Rec::Cancel(id) => Body::Cancel(Cancel {
             id: command_id(offset),
             coupon: code(),
-            actor: actor(),
+            actor: "operator".to_owned(),
             member: owner(id),
             request: request_id(id),
         }),

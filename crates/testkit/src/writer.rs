@@ -120,17 +120,7 @@ pub fn asks(coupon: &CouponCode, members: std::ops::Range<usize>) -> Vec<Encoded
 /// A new change of a coupon that changes nothing yet.
 #[must_use]
 pub fn change(coupon: &CouponCode) -> Change {
-    Change {
-        id: CommandId::fresh(&SystemClock),
-        coupon: coupon.clone(),
-        actor: "bob".to_owned(),
-        name: None,
-        total: None,
-        opens_at: None,
-        closes_at: None,
-        paused: None,
-        end: false,
-    }
+    Change::new(CommandId::fresh(&SystemClock), coupon.clone(), "bob")
 }
 
 /// A change's record.

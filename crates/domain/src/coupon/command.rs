@@ -110,6 +110,24 @@ pub struct Change {
     pub end: bool,
 }
 
+impl Change {
+    /// A change by `actor` that changes nothing yet.
+    #[must_use]
+    pub fn new(id: CommandId, coupon: CouponCode, actor: &str) -> Self {
+        Self {
+            id,
+            coupon,
+            actor: actor.to_owned(),
+            name: None,
+            total: None,
+            opens_at: None,
+            closes_at: None,
+            paused: None,
+            end: false,
+        }
+    }
+}
+
 /// A bound that is named: null takes it away. One that is not named stays, by `default`.
 #[allow(clippy::option_option, reason = "absent, taken away and set are three different things")]
 fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Timestamp>>, D::Error> {
@@ -149,17 +167,8 @@ mod tests {
 
     #[test]
     fn a_bound_that_stays_differs_from_one_that_is_taken_away() {
-        let change = Change {
-            id: CommandId::from_uuid(uuid::Uuid::nil()),
-            coupon: CouponCode::new("c").unwrap(),
-            actor: "anna".to_owned(),
-            name: None,
-            total: Some(5),
-            opens_at: None,
-            closes_at: Some(None),
-            paused: None,
-            end: false,
-        };
+        let nothing = Change::new(CommandId::from_uuid(uuid::Uuid::nil()), CouponCode::new("c").unwrap(), "anna");
+        let change = Change { total: Some(5), closes_at: Some(None), ..nothing };
         let json = serde_json::to_value(&change).unwrap();
         assert!(json.get("opens_at").is_none() && json.get("paused").is_none() && json.get("name").is_none(), "{json}");
         assert!(json["closes_at"].is_null() && json.get("closes_at").is_some(), "{json}");

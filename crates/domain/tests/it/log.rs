@@ -67,17 +67,7 @@ pub fn define_window(coupon: &str, id: u32, total: i64, opens: Option<i64>, clos
 
 /// A change that changes nothing yet.
 pub fn no_change(coupon: &str, id: u32) -> Change {
-    Change {
-        id: command_id(id),
-        coupon: code(coupon),
-        actor: "bob".into(),
-        name: None,
-        total: None,
-        opens_at: None,
-        closes_at: None,
-        paused: None,
-        end: false,
-    }
+    Change::new(command_id(id), code(coupon), "bob")
 }
 
 pub fn total(coupon: &str, id: u32, total: i64) -> Body {
