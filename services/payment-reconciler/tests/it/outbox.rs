@@ -1,6 +1,13 @@
 //! The outbox on a real PostgreSQL, told to a real Kafka.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use contracts::payment::{PaymentOutcome, decode_payment_outcome};
 use domain::clock::Timestamp;
@@ -140,6 +147,32 @@ async fn what_is_to_be_told_does_not_wait_until_all_that_is_old_is_deleted() {
     let stop = CancellationToken::new();
     let running = tokio::spawn(relay.run(stop.clone(), || {}));
     eventually(PATIENCE, "the rest is deleted", || async { sql.number("SELECT count(*) FROM outbox").await == 0 }).await;
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_is_told_batch_behind_batch_and_less_than_a_batch_waits_for_company() {
+    let world = World::of_payments("batches").await;
+    let sql = Sql::of(&world).await;
+    for number in 0..35_u128 {
+        put(&sql, number, &failed(&format!("o{number}"), "x")).await;
+    }
+    // Nobody lives to see the next look that comes by itself.
+    let settings = OutboxSettings { batch_events_max: 10, poll_ms: 3_600_000, ..OutboxSettings::default() };
+    let topic = world.kafka.topics.payment_outcome.clone();
+    let relay = Relay::new(db(&world).await, Uuid::from_u128(1), producer(&world), topic, settings);
+    let (stop, looks) = (CancellationToken::new(), Arc::new(AtomicU32::new(0)));
+    let counted = Arc::clone(&looks);
+    let beat = move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+    };
+    let running = tokio::spawn(relay.run(stop.clone(), beat));
+    let waiting = "SELECT count(*) FROM outbox WHERE published_at IS NULL";
+    eventually(PATIENCE, "the whole backlog is told", || async { sql.number(waiting).await == 0 }).await;
+    // A look that should not come would come at once.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(looks.load(Ordering::SeqCst), 4, "looks for 10, 10, 10 and 5 events");
     stop.cancel();
     running.await.unwrap();
 }
